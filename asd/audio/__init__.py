@@ -1,0 +1,1 @@
+"""From wav files to log-mel frames, and to windows over them."""

@@ -1,0 +1,1 @@
+"""What the organisers of the challenge define: years, clips, folders, labels, downloads."""

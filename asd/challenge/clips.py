@@ -1,0 +1,148 @@
+r"""Clips and their file names. Nothing else in the package looks inside a file name.
+
+The names that the organisers use (NN a section or machine id, NNNN a running number):
+
+    section_NN_source_train_normal_NNNN_<attributes>.wav    2021 on; "_<attributes>" may be missing
+    section_NN_source_normal_NNNN_<attributes>.wav          2024 evaluation list, RoboticArm
+    section_NN_source_test_NNNN.wav                         2021 evaluation, unlabelled
+    section_NN_test_NNNN.wav, section_NN_NNNN.wav           2022 on evaluation, unlabelled
+    normal_id_NN_NNNNNNNN.wav, id_NN_NNNNNNNN.wav           2020, labelled and unlabelled
+    section_NN_machine_NNNN_.wav, section_NN_noise_NNNN_.wav  2025 supplemental
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asd.errors import UserError
+
+LABELS = ("normal", "anomaly")
+DOMAINS = ("source", "target")
+
+_NAME = re.compile(
+    r"section_(?P<section>\d\d)"
+    r"(?:_(?P<domain>source|target))?"
+    r"(?:_(?P<split>train|test))?"
+    r"(?:_(?P<label>normal|anomaly|machine|noise))?"
+    r"_(?P<number>\d+)"
+    r"(?P<attributes>_.*)?\.wav"
+)
+_NAME_2020 = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<section>\d\d)_(?P<number>\d+)\.wav")
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """What a file name says. `None` stands for what it does not say; `str()` gives the name back.
+
+    Parameters
+    ----------
+    keyword
+        "section", or (2020) "id".
+    section
+        Two digits.
+    number
+        The running number, with its leading zeros.
+    domain
+        "source" or "target".
+    split
+        "train" or "test".
+    label
+        "normal" or "anomaly"; of supplemental clips "machine" or "noise".
+    attributes
+        All that follows the running number, as it stands: "car_A1_spd_28V". "" where the name
+        ends in a lone underscore.
+    """
+
+    keyword: str
+    section: str
+    number: str
+    domain: str | None = None
+    split: str | None = None
+    label: str | None = None
+    attributes: str | None = None
+
+    def __str__(self) -> str:
+        if self.keyword == "id":
+            words = [self.label, "id", self.section, self.number]
+        else:
+            words = ["section", self.section, self.domain, self.split, self.label]
+            words += [self.number, self.attributes]
+        return "_".join(word for word in words if word is not None) + ".wav"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound file of a machine and what is known about it.
+
+    `domain` is "source" where the name does not say (as in the public baseline); `label` is None
+    for unlabelled clips.
+    """
+
+    path: Path
+    machine: str
+    name: ClipName = field(compare=False)
+
+    @property
+    def file_name(self) -> str:
+        return self.path.name
+
+    @property
+    def section(self) -> str:
+        return self.name.section
+
+    @property
+    def domain(self) -> str:
+        return self.name.domain or "source"
+
+    @property
+    def is_target(self) -> bool:
+        return self.domain == "target"
+
+    @property
+    def label(self) -> str | None:
+        return self.name.label
+
+    @property
+    def is_anomaly(self) -> bool:
+        return self.label == "anomaly"
+
+    @property
+    def attributes(self) -> str:
+        """The attribute text, "noAttribute" where there is none."""
+        return self.name.attributes or "noAttribute"
+
+
+def parse_clip_name(file_name: str) -> ClipName:
+    """Read a file name.
+
+    Raises
+    ------
+    UserError
+        The name is of none of the forms above.
+    """
+    if match := _NAME.fullmatch(file_name):
+        words = match.groupdict()
+        if words["attributes"] is not None:
+            words["attributes"] = words["attributes"][1:]
+        return ClipName(keyword="section", **words)
+    if match := _NAME_2020.fullmatch(file_name):
+        return ClipName(keyword="id", **match.groupdict())
+    raise UserError(
+        f"{file_name}: not a clip name of the challenge; expected one like "
+        "section_00_source_train_normal_0000_<attributes>.wav, section_00_0000.wav "
+        "or normal_id_00_00000000.wav"
+    )
+
+
+def parse_clip(path: Path, machine: str) -> Clip:
+    """The clip at `path`.
+
+    Raises
+    ------
+    UserError
+        The file's name does not parse.
+    """
+    try:
+        return Clip(path, machine, parse_clip_name(path.name))
+    except UserError as error:
+        raise UserError(f"{path.parent}{'/'}{error}") from None

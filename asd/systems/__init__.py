@@ -1,0 +1,1 @@
+"""Detectors, a folder each, behind the interface in base.py."""

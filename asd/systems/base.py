@@ -1,0 +1,96 @@
+"""The interface that every anomalous sound detection system fills.
+
+A system turns clips and their features into anomaly scores. It opens no file, draws nothing and
+knows no metric: finding clips, features, checkpoints, thresholds, result files, tables, pictures,
+parallel jobs and resuming are written once, outside, for all systems.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.audio.features import Features
+from asd.challenge.clips import Clip
+
+State = dict[str, Any]
+"""Tensors, numbers, texts, and lists and dicts of them: what `torch.load(weights_only=True)` reads."""
+
+Scores = dict[str, NDArray[np.float64]]
+"""Score name -> one value per clip (or per threshold sample); higher means more anomalous."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a system reports after each epoch of training.
+
+    Parameters
+    ----------
+    number, total
+        Epochs done, and to be done.
+    losses
+        Column name -> value: a row of log.csv.
+    snapshot
+        Gives all that is needed to go on from here, to be handed to `fit` as `resume`.
+    """
+
+    number: int
+    total: int
+    losses: Mapping[str, float]
+    snapshot: Callable[[], State]
+
+
+class System(ABC):
+    """A detector. Its constructor takes its parameters as plain values and only stores them."""
+
+    scope: ClassVar[str]
+    """What one model covers: "section", "machine" or "challenge"."""
+
+    feature_kind: ClassVar[str] = "logmel"
+    """What `fit` and `score` are given: "logmel" frames or "waveform" samples."""
+
+    score_names: tuple[str, ...]
+    """The scores it yields; each has result files of its own."""
+
+    threshold_kinds: ClassVar[tuple[str, ...]] = ("clip",)
+    """What the samples for the decision threshold can be taken over; the first is the default."""
+
+    @abstractmethod
+    def fit(
+        self,
+        clips: Sequence[Clip],
+        features: Features,
+        *,
+        seed: int,
+        on_epoch: Callable[[Epoch], None],
+        resume: State | None = None,
+    ) -> None:
+        """Learn from normal clips.
+
+        With `resume`, a snapshot that an earlier call with the same arguments handed to
+        `on_epoch`, the result equals that of an uninterrupted call.
+
+        Raises
+        ------
+        UserError
+            The clips cannot be learned from.
+        """
+
+    @abstractmethod
+    def score(self, clips: Sequence[Clip], features: Features) -> Scores:
+        """Anomaly scores: for each of `score_names`, shape (clips,); higher is more anomalous."""
+
+    @abstractmethod
+    def threshold_samples(self, kind: str, machine: str) -> Scores:
+        """Scores of normal sound that the decision threshold of a machine type is fitted to."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that was learned."""
+
+    @abstractmethod
+    def load_state(self, state: State) -> None:
+        """Take over what `state` gave."""
