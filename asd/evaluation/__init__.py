@@ -1,0 +1,1 @@
+"""From scores to numbers: metrics, decision thresholds, result files, summary tables."""

@@ -1,0 +1,91 @@
+"""The decision threshold: a quantile of a gamma distribution fitted to normal scores."""
+
+import logging
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GammaFit:
+    """A gamma distribution moved by `loc`; `loc` and `scale` are in units of the score."""
+
+    shape: float
+    loc: float
+    scale: float
+
+    def quantile(self, q: float) -> float:
+        """The score that a share `q` (0 to 1) of normal scores stays below."""
+        from scipy.special import gammaincinv  # scipy is slow to import, and training needs none
+
+        return float(gammaincinv(self.shape, q) * self.scale + self.loc)
+
+
+def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
+    """Fit shape, location and scale by maximum likelihood, as the public baseline does.
+
+    A fit hinges on the last digits of few samples, so this is scipy's, on the samples as they are.
+    Where it can't succeed (a single sample, all samples equal, a fit that breaks down), a finished
+    training must not be lost: the distribution then sits just above the largest sample, so that
+    the threshold is that sample, and a warning is logged. Samples that are not finite are left
+    out with a warning.
+
+    Parameters
+    ----------
+    samples : (n,)
+        Anomaly scores of normal sound.
+
+    Raises
+    ------
+    UserError
+        No sample is finite: the model is of no use.
+    """
+    given = np.asarray(samples, dtype=np.float64).ravel()
+    finite = given[np.isfinite(given)]
+    if not finite.size:
+        raise UserError(
+            f"decision threshold: none of the {given.size} normal scores is a finite number; "
+            "the training diverged, so train again with a lower learning rate"
+        )
+    if finite.size < given.size:
+        _log.warning(
+            "decision threshold: %d of %d normal scores are not finite and left out",
+            given.size - finite.size,
+            given.size,
+        )
+    fit = _maximum_likelihood(finite) if finite.min() < finite.max() else None
+    return fit or _above_largest(finite)
+
+
+def _maximum_likelihood(samples: npt.NDArray[np.float64]) -> GammaFit | None:
+    """Scipy's fit, or None where it breaks down."""
+    from scipy.stats import gamma
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            shape, loc, scale = map(float, gamma.fit(samples))
+    except (RuntimeError, ValueError):  # scipy's FitError and FitDataError
+        return None
+    fit = GammaFit(shape, loc, scale)
+    usable = math.isfinite(fit.quantile(0.5)) and shape > 0 and scale > 0
+    return fit if usable else None
+
+
+def _above_largest(samples: npt.NDArray[np.float64]) -> GammaFit:
+    largest = float(samples.max())
+    _log.warning(
+        "decision threshold: no gamma distribution fits the normal scores (%d of them, %g to %g); "
+        "the largest one becomes the threshold",
+        samples.size,
+        samples.min(),
+        largest,
+    )
+    return GammaFit(shape=1.0, loc=largest, scale=max(abs(largest), 1e-300) * 1e-9)
