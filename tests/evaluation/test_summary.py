@@ -1,0 +1,269 @@
+"""Summary tables: the public baseline's by column name, and what it gets wrong or can't do."""
+
+import csv
+import logging
+import math
+import shutil
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd.challenge.catalog import load_challenge
+from asd.errors import UserError
+from asd.evaluation.metrics import EPSILON
+from asd.evaluation.results import (
+    ResultName,
+    ResultTable,
+    read_result,
+    score_folder,
+    write_result,
+    write_scores,
+)
+from asd.evaluation.summary import format_summary, summarize, write_summary
+
+OFFICIAL = Path(__file__).parents[1] / "data" / "evaluation" / "official"
+CASES = {
+    "case1_dcase2023_dev/expected": ("DCASE2023T2", "dev"),
+    "case2_dcase2023_eval/expected": ("DCASE2023T2", "eval"),
+    "case2_dcase2023_eval/expected_test_only": ("DCASE2023T2", "eval"),
+    "case3_dcase2022_dev/expected": ("DCASE2022T2", "dev"),
+    "case4_dcase2020_dev/expected": ("DCASE2020T2", "dev"),
+    "case5_dcase2026_dev/expected": ("DCASE2026T2", "dev"),
+}
+COLUMNS = ("AUC (source)", "AUC (target)", "pAUC", "pAUC (source)", "pAUC (target)")
+
+
+def official_copy(case: str, tmp_path: Path) -> Path:
+    """Result files of a case without its summary."""
+    results = tmp_path / "results"
+    ignore = shutil.ignore_patterns("summarize")
+    shutil.copytree(OFFICIAL / case / "results", results, ignore=ignore)
+    return results
+
+
+def table(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {tuple(row[k] for k in ("System", "metric", "id", "") if k in row): row for row in rows}
+
+
+def is_slip(column: str) -> bool:
+    """Columns where the public table holds the means of plain pAUC."""
+    is_mean = "_arithmetic mean_" in column or "_harmonic mean_" in column
+    is_overall = column.startswith("ALL_") and column.endswith(("_ave", "_std"))
+    return "pAUC (" in column and (is_mean or is_overall)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_official_tables(case, tmp_path):
+    dataset, split = CASES[case]
+    results = official_copy(case, tmp_path)
+    paths = write_summary(summarize(results, load_challenge(dataset), split))
+    written = {path.relative_to(results) for path in paths}
+    golden = OFFICIAL / case / "results"
+    expected = {p.relative_to(golden) for p in golden.rglob("summarize/**/*.csv")}
+    assert {path.name for path in written - expected} == {f"{dataset}_official_score.csv"}
+    assert expected <= written
+    for path in expected:
+        ours, theirs = table(results / path), table(golden / path)
+        assert list(ours) == list(theirs)
+        for key, row in theirs.items():
+            assert ours[key].keys() == row.keys()
+            for column, text in row.items():
+                if not is_slip(column):
+                    assert same(ours[key][column], text), (path.name, key, column)
+
+
+def same(ours: str, theirs: str) -> bool:
+    try:
+        return math.isclose(float(ours), float(theirs), rel_tol=0, abs_tol=1e-9)
+    except ValueError:
+        return ours == theirs
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "case4" not in c and "only" not in c])
+def test_means_of_pauc_per_domain_are_true(case, tmp_path):
+    dataset, split = CASES[case]
+    results = official_copy(case, tmp_path)
+    summary = summarize(results, load_challenge(dataset), split)
+    path = next(p for p in write_summary(summary) if p.name.endswith("_auc_pauc.csv"))
+    for (system,), row in table(path).items():
+        for metric in ("pAUC (source)", "pAUC (target)"):
+            sections: dict[str, list[float]] = {}
+            for column, text in row.items():
+                machine, _, rest = column.partition(f"_{split}_")
+                if rest in [f"{s}_{metric}_ave" for s in ("00", "01", "02")]:
+                    sections.setdefault(machine, []).append(float(text))
+            assert sections
+            means = [statistics.mean(v) for v in sections.values()]
+            for machine, values in sections.items():
+                base = f"{machine}_{split}"
+                mean, hmean = statistics.mean(values), statistics.harmonic_mean(values)
+                assert float(row[f"{base}_arithmetic mean_{metric}"]) == pytest.approx(mean)
+                assert float(row[f"{base}_harmonic mean_{metric}"]) == pytest.approx(hmean)
+            assert float(row[f"ALL_{metric}_ave"]) == pytest.approx(statistics.mean(means)), system
+            if len(means) > 1:
+                std = statistics.stdev(means)
+                assert float(row[f"ALL_{metric}_std"]) == pytest.approx(std)
+
+
+def put(
+    results: Path, rows: dict[str, float], *, seed: int = 1, tag: str = "", score: str = "MSE",
+    machine: str = "valve", dataset: str = "DCASE2022T2",
+) -> Path:  # fmt: skip
+    """Write a result file in which every metric of a section is the same number."""
+    values = np.array([[value] * len(COLUMNS) for value in rows.values()])
+    path = score_folder(results, "dev", "baseline", score)
+    path /= ResultName(dataset, machine, "dev", seed, tag).table()
+    write_result(path, ResultTable(COLUMNS, tuple(rows), values))
+    return path
+
+
+def auc_pauc(results: Path, dataset: str = "DCASE2022T2") -> dict[tuple[str, ...], dict[str, str]]:
+    paths = write_summary(summarize(results, load_challenge(dataset), "dev"))
+    return table(next(p for p in paths if p.name.endswith("_auc_pauc.csv")))
+
+
+def test_a_section_without_its_model_is_missing(tmp_path, caplog):
+    every = {"00": 0.1, "01": 0.2, "02": 0.3}
+    put(tmp_path, every, tag="id(0_)")
+    put(tmp_path, {k: v + 0.5 for k, v in every.items()}, tag="id(2_)")
+    row = auc_pauc(tmp_path)["baseline_MSE",]
+    assert row["valve_dev_00_pAUC_ave"] == "0.1"
+    assert row["valve_dev_01_pAUC_ave"] == ""
+    assert row["valve_dev_02_pAUC_ave"] == "0.8"
+    assert float(row["valve_dev_arithmetic mean_pAUC"]) == pytest.approx(0.45)
+    assert "baseline_MSE, valve, seed 1: no results of section 01" in caplog.text
+    joined = tmp_path / "dev_data/baseline/summarize/DCASE2022T2/baseline_MSE"
+    joined /= "result_DCASE2022T2valve_test_seed1_roc.csv"
+    assert joined.read_text().splitlines()[2] == "01,,,,,"
+
+
+def test_rows_are_matched_by_label_not_by_position(tmp_path):
+    put(tmp_path, {"02": 0.3, "00": 0.1}, tag="id(2_)")
+    put(tmp_path, {"02": 0.9, "01": 0.2, "00": 0.8}, tag="id(0_1_)")
+    row = auc_pauc(tmp_path)["baseline_MSE",]
+    assert [row[f"valve_dev_0{i}_pAUC_ave"] for i in range(3)] == ["0.8", "0.2", "0.3"]
+
+
+def test_the_most_special_model_of_a_section_counts(tmp_path):
+    put(tmp_path, {"00": 0.1, "01": 0.1, "02": 0.1})
+    put(tmp_path, {"00": 0.2, "01": 0.2, "02": 0.2}, tag="id(0_1_)")
+    put(tmp_path, {"00": 0.3, "01": 0.3, "02": 0.3}, tag="id(0_)")
+    row = auc_pauc(tmp_path)["baseline_MSE",]
+    assert [row[f"valve_dev_0{i}_pAUC_ave"] for i in range(3)] == ["0.3", "0.2", "0.1"]
+
+
+def test_several_seeds(tmp_path):
+    for seed, value in ((1, 0.2), (2, 0.4), (5, 0.0)):
+        put(tmp_path, {"00": value}, seed=seed, machine="fan", dataset="DCASE2023T2")
+    put(tmp_path, {"00": 0.6}, machine="ToyCar", dataset="DCASE2023T2")
+    row = auc_pauc(tmp_path, "DCASE2023T2")["baseline_MSE",]
+    value = {k: float(v) for k, v in row.items() if v and k}
+    assert value["fan_dev_00_pAUC_ave"] == pytest.approx(0.2)
+    assert value["fan_dev_00_pAUC_std"] == pytest.approx(0.2)
+    assert value["fan_dev_00_pAUC_hmean"] == pytest.approx(3 * EPSILON)
+    assert row["ToyCar_dev_00_pAUC_std"] == ""
+    assert value["ALL_pAUC_ave"] == pytest.approx(0.4)
+    assert value["ALL_pAUC_std"] == pytest.approx(math.sqrt(0.08))
+    assert value["TOTAL_score_ave"] == pytest.approx(0.3)
+    assert value["TOTAL_score_std"] == pytest.approx(math.sqrt(0.05))
+    folder = tmp_path / "dev_data/baseline/summarize/DCASE2023T2/baseline_MSE"
+    assert len(list(folder.glob("result_DCASE2023T2fan_test_seed*_roc.csv"))) == 3
+
+
+def test_further_systems_follow_the_official_ones(tmp_path):
+    for score in ("knn", "MSE", "GMM"):
+        put(tmp_path, {"00": 0.5}, score=score)
+    put(tmp_path, {"00": 0.25}, score="MSE", tag="id(0_)_wide")
+    put(tmp_path, {"00": 0.5}, score="other_year", dataset="DCASE2023T2", machine="fan")
+    found = auc_pauc(tmp_path)
+    assert [system for (system,) in found] == [
+        "baseline_MAHALA", "baseline_MSE", "baseline_MSE_wide", "baseline_GMM", "baseline_knn",
+    ]  # fmt: skip
+    assert found["baseline_MSE_wide",]["valve_dev_00_pAUC_ave"] == "0.25"
+    assert found["baseline_MAHALA",]["ALL_pAUC_ave"] == ""
+
+
+def put_scores(results: Path, seed: int, machine: str, scores: list[float]) -> None:
+    name = ResultName("DCASE2023T2", machine, "dev", seed, "id(0_)")
+    kinds = ("source_test_normal", "target_test_normal", "source_test_anomaly")
+    names = [f"section_00_{k}_000{i}.wav" for k in kinds for i in range(len(scores) // 3)]
+    folder = score_folder(results, "dev", "baseline", "MSE")
+    write_scores(folder / name.scores("00"), names, scores)
+
+
+def test_official_score_over_seeds(tmp_path):
+    perfect, even = [0, 1, 0, 1, 2, 3], [0, 1, 0, 1, 0, 1]
+    put_scores(tmp_path, 1, "fan", perfect)
+    put_scores(tmp_path, 2, "fan", even)
+    put_scores(tmp_path, 1, "ToyCar", even)
+    put_scores(tmp_path, 2, "ToyCar", even)
+    put_scores(tmp_path, 3, "ToyCar", perfect)
+    summary = summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
+    row = table(write_summary(summary)[-1])["baseline_MSE",]
+    pauc = 0.5 * (1 + (0.1 * 0.05 - 0.005) / 0.095)  # rises straight: chance
+    half = statistics.harmonic_mean([0.5, 0.5, pauc])
+    totals = [statistics.harmonic_mean([1, half]), half]
+    assert float(row["fan"]) == pytest.approx((1 + half) / 2)
+    assert float(row["fan std"]) == pytest.approx(statistics.stdev([1, half]))
+    assert float(row["total"]) == pytest.approx(statistics.mean(totals))
+    assert float(row["total std"]) == pytest.approx(statistics.stdev(totals))
+    assert row["valve"] == row["valve std"] == ""
+    assert "baseline_MSE     official score" in format_summary(summary)
+
+
+def test_official_score_of_2020_is_the_mean_of_auc_and_pauc(tmp_path):
+    case = "case4_dcase2020_dev/expected"
+    results = official_copy(case, tmp_path)
+    row = table(write_summary(summarize(results, load_challenge("DCASE2020T2"), "dev"))[-1])
+    values = []
+    for section in ("00", "02", "04", "06"):
+        name = ResultName("DCASE2020T2", "pump", "dev", 13711, f"id({int(section)}_)").table()
+        found = read_result(results / "dev_data" / "baseline_MSE" / name)
+        index = found.sections.index(section)
+        values += [found.column("AUC")[index], found.column("pAUC")[index]]
+    assert float(row["baseline_MSE",]["pump"]) == pytest.approx(statistics.mean(values))
+    assert float(row["baseline_MSE",]["total"]) == pytest.approx(statistics.mean(values))
+
+
+def test_text_table_is_aligned(tmp_path):
+    results = official_copy("case1_dcase2023_dev/expected", tmp_path)
+    text = format_summary(summarize(results, load_challenge("DCASE2023T2"), "dev"))
+    lines = text.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1].split() == [
+        "baseline_MAHALA", "AUC", "(source)", "0.7518", "0.7569", "0.6944", "-", "0.8194",
+        "-", "-", "-", "-",
+    ]  # fmt: skip
+
+
+def test_no_results_at_all(tmp_path):
+    with pytest.raises(UserError, match="no result folder such as baseline_MSE in it"):
+        summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = put(tmp_path, {"00": 0.5, "01": 0.25})
+    path.write_text(path.read_text()[:-60])
+    with pytest.raises(UserError, match=rf"{path.name}, line \d: the file is cut off"):
+        summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
+
+
+def test_a_score_file_of_other_clips_is_named(tmp_path):
+    put_scores(tmp_path, 1, "fan", [1, 2, 3])
+    path = next(tmp_path.rglob("anomaly_score_*.csv"))
+    path.write_text("something.wav,1.0\n")
+    with pytest.raises(UserError, match=r"something\.wav") as caught:
+        summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
+    assert str(path) in str(caught.value)
+
+
+def test_machine_types_of_the_other_split_are_left_out(tmp_path, caplog):
+    put(tmp_path, {"00": 0.5}, machine="bandsaw", dataset="DCASE2023T2")
+    with caplog.at_level(logging.WARNING):
+        summary = summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
+    assert "machine types not in the dev data, left out: bandsaw" in caplog.text
+    assert not summary.systems[1].machines
