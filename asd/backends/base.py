@@ -1,0 +1,245 @@
+"""What every backend shares: the interface, the checks at its door, the sets of reference clips.
+
+A backend turns embeddings into anomaly scores by comparing them with those of normal training
+clips. It learns plain arrays from a set of training clips and scores with nothing but them, so a
+fitted backend is stored as arrays.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asd.errors import UserError
+
+Array: TypeAlias = NDArray[np.float64]
+Arrays: TypeAlias = dict[str, Array]
+Scorer: TypeAlias = Callable[[Array], Array]
+
+BLOCK_ROWS = 256
+"""Rows scored at a time: 256 rows against 1,000 references are 1 MB in float32."""
+
+WHOLE_SET = "all"
+"""Key of the one reference set of a machine, where sections are not told apart."""
+
+
+@dataclass(kw_only=True)
+class Backend(ABC):
+    """Scores embeddings by what it learned from those of normal clips.
+
+    Parameters
+    ----------
+    metric
+        One of the class's `metrics`, see `asd.backends.neighbours.measure`.
+    per_section
+        False: all sections of a machine share one reference set, as published with the toolkit's
+        recipes. True: a set for each section.
+    """
+
+    metric: str = "cosine"
+    per_section: bool = False
+
+    metrics: ClassVar[tuple[str, ...]] = ("cosine", "half_chord", "euclidean")
+    array_names: ClassVar[tuple[str, ...]]
+    """The arrays that `learn` gives."""
+
+    learned: dict[str, Arrays] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_choice("metric", self.metric, self.metrics)
+        if not isinstance(self.per_section, bool):
+            raise UserError(f"per_section is {self.per_section!r}, must be true or false")
+
+    @abstractmethod
+    def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
+        """The arrays of one reference set; rows of shape (clips, dim), unit length if cosine."""
+
+    @abstractmethod
+    def scorer(self, arrays: Mapping[str, Array]) -> Scorer:
+        """A function from rows (clips, dim) to scores (clips,), for what `learn` gave."""
+
+    def fit(
+        self, embeddings: ArrayLike, is_target: ArrayLike, section: ArrayLike | None = None
+    ) -> None:
+        """Learn from the normal clips of one machine.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (clips, dim).
+        is_target
+            Shape (clips,): True for the target domain.
+        section
+            Shape (clips,): section numbers; needed only with `per_section`.
+
+        Raises
+        ------
+        UserError
+            Embeddings that are not finite, or too few clips.
+        """
+        rows = self._rows(checked(embeddings))
+        target = np.asarray(is_target).astype(bool)
+        self.learned = {
+            key: self._learn_set(key, rows[chosen], target[chosen])
+            for key, chosen in self._sets(len(rows), section)
+        }
+
+    def score(self, embeddings: ArrayLike, section: ArrayLike | None = None) -> Array:
+        """Anomaly scores, shape (clips,), finite and higher for more anomalous clips.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (clips, dim).
+        section
+            Shape (clips,): section numbers; needed only with `per_section`.
+
+        Raises
+        ------
+        UserError
+            Embeddings that are not finite or of another width than the training clips', or a
+            section without training clips.
+        """
+        given = checked(embeddings, may_be_empty=True)
+        scores = np.empty(len(given))
+        for key, chosen in self._sets(len(given), section):
+            scorer = self.scorer(self._arrays(key, given.shape[1]))
+            places = np.arange(len(given))[chosen]
+            for block in blocks(len(places)):
+                scores[places[block]] = scorer(self._rows(given[places[block]]))
+        return scores
+
+    def state(self) -> Arrays:
+        """All that was learned: "set/name" -> float64 array, for npz or (as tensors) torch.save."""
+        return {
+            f"{key}/{name}": array
+            for key, arrays in self.learned.items()
+            for name, array in arrays.items()
+        }
+
+    def load_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Take over what `state` of a backend with the same parameters gave.
+
+        Raises
+        ------
+        UserError
+            The state is of another kind of backend.
+        """
+        learned: dict[str, Arrays] = {}
+        for path, array in state.items():
+            key, _, name = path.rpartition("/")
+            learned.setdefault(key, {})[name] = np.asarray(array, dtype=np.float64)
+        for key, arrays in learned.items():
+            if set(arrays) != set(self.array_names) or (key == WHOLE_SET) == self.per_section:
+                raise UserError(
+                    f"stored backend: set {key!r} holds {sorted(arrays)}, but {self!r} needs "
+                    f"{sorted(self.array_names)}; fit the backend again"
+                )
+        self.learned = learned
+
+    def _learn_set(self, key: str, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
+        try:
+            return self.learn(rows, is_target)
+        except UserError as error:
+            raise UserError(self._where(key) + str(error)) from None
+
+    def _rows(self, embeddings: NDArray[np.floating]) -> Array:
+        rows = embeddings.astype(np.float64)
+        return rows if self.metric == "euclidean" else unit_rows(rows)
+
+    def _sets(
+        self, n_clips: int, section: ArrayLike | None
+    ) -> Iterator[tuple[str, NDArray[np.bool_] | slice]]:
+        """The reference sets that clips belong to: key, which clips."""
+        if not self.per_section:
+            yield WHOLE_SET, slice(None)
+            return
+        sections = np.asarray(section)
+        if sections.shape != (n_clips,):
+            raise ValueError(f"per_section needs a section for each of {n_clips} clips")
+        for number in np.unique(sections):
+            yield f"{number:02d}", sections == number
+
+    def _arrays(self, key: str, dim: int) -> Arrays:
+        if key not in self.learned:
+            known = ", ".join(self.learned) or "none"
+            raise UserError(f"{self._where(key)}no training clips; there are some for: {known}")
+        arrays = self.learned[key]
+        width = arrays[self.array_names[0]].shape[-1]
+        if width != dim:
+            raise UserError(
+                f"{self._where(key)}embeddings have {dim} values, those of the training clips "
+                f"{width}; fit the backend with embeddings of the same model"
+            )
+        return arrays
+
+    def _where(self, key: str) -> str:
+        return f"section {key}: " if self.per_section else ""
+
+
+def checked(embeddings: ArrayLike, may_be_empty: bool = False) -> NDArray[np.floating]:
+    """Embeddings as an array of shape (clips, dim), known to be finite.
+
+    Raises
+    ------
+    UserError
+        No clips (unless they may be missing), or values that are not finite.
+    """
+    array = np.asarray(embeddings)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise ValueError(f"embeddings of shape (clips, dim) wanted, not {array.shape}")
+    if not array.size and not may_be_empty:
+        raise UserError("there are no training clips; check the data folder of this machine")
+    if not np.isfinite(array.sum(dtype=np.float64)):  # one pass; the rows only where it is needed
+        broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(broken):
+            raise UserError(
+                f"{len(broken)} of {len(array)} embeddings hold NaN or infinity, the first is clip "
+                f"{broken[0]}; look at the training loss of the model, or train it again"
+            )
+    return array
+
+
+def unit_rows(rows: Array) -> Array:
+    """Rows divided by their Euclidean length, shape (n, dim).
+
+    A row of zeros stays one: its cosine distance to any unit row then counts as 1/2.
+    """
+    length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    return rows / np.where(length > 0, length, 1)[:, None]
+
+
+def blocks(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
+    """Slices that cover `n_rows` rows, `size` at a time."""
+    for start in range(0, n_rows, size):
+        yield slice(start, start + size)
+
+
+def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise a UserError unless the value of a parameter is one of those known."""
+    if value not in known:
+        raise UserError(f"{key} is {value!r}, must be one of {', '.join(known)}")
+
+
+def check_at_least(key: str, value: int, least: int) -> None:
+    """Raise a UserError unless a parameter is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key} is {value!r}, must be a whole number of {least} or more")
+
+
+def check_between(key: str, value: float, low: float, high: float) -> None:
+    """Raise a UserError unless a parameter is a number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UserError(f"{key} is {value!r}, must be a number from {low} to {high}")
+
+
+def check_enough(kind: str, n_clips: int, what: str, needed: int) -> None:
+    """Raise a UserError where there are fewer clips than a parameter or a step needs."""
+    if n_clips < needed:
+        raise UserError(
+            f"{n_clips} {kind} clips, but {what} needs {needed} or more; "
+            "add training clips or change the backend's parameters"
+        )

@@ -1,0 +1,163 @@
+"""Gaussian mixtures: likelihood as a score, and the choice of the number of components."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.backends.base import (
+    Array,
+    Arrays,
+    Backend,
+    Scorer,
+    check_at_least,
+    check_between,
+    check_choice,
+    check_enough,
+)
+from asd.errors import UserError
+
+if TYPE_CHECKING:  # scikit-learn takes most of a second to import, and only fitting needs it
+    from sklearn.mixture import GaussianMixture
+
+
+@dataclass(kw_only=True)
+class Gmm(Backend):
+    """Minus the log-likelihood under a Gaussian mixture of all training clips.
+
+    One mixture serves both domains: ten target clips cannot carry one of their own, and become a
+    component where they lie apart.
+
+    Parameters
+    ----------
+    metric
+        "euclidean": embeddings as they are; "cosine": embeddings of unit length.
+    n_components
+        Gaussians in the mixture.
+    covariance
+        "diag" or "full"; "full" needs many more clips than dimensions.
+    reg_covar
+        Added to variances, in squared units of the embeddings.
+    """
+
+    metric: str = "euclidean"
+    n_components: int = 2
+    covariance: str = "diag"
+    reg_covar: float = 1e-6
+
+    metrics = ("cosine", "euclidean")
+    array_names = ("means", "log_weights", "whitenings")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("n_components", self.n_components, 1)
+        check_choice("covariance", self.covariance, ("diag", "full"))
+        check_between("reg_covar", self.reg_covar, 0, np.inf)
+
+    def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:  # noqa: ARG002
+        """Means (components, dim), log weights, and roots of the inverse covariances.
+
+        The roots have shape (components, dim) if diagonal, (components, dim, dim) if full.
+        """
+        check_enough("training", len(rows), "n_components", max(self.n_components, 2))
+        mixture = fit_mixture(rows, self.n_components, self.covariance, reg_covar=self.reg_covar)
+        return {
+            "means": mixture.means_,
+            "log_weights": np.log(mixture.weights_),
+            "whitenings": mixture.precisions_cholesky_,
+        }
+
+    def scorer(self, arrays: Mapping[str, Array]) -> Scorer:
+        """Scores in nats."""
+        parts = list(zip(arrays["log_weights"], arrays["means"], arrays["whitenings"], strict=True))
+
+        def scores(rows: Array) -> Array:
+            joint = [weight + log_density(rows, mean, root) for weight, mean, root in parts]
+            surprise: Array = -np.logaddexp.reduce(joint)
+            return surprise
+
+        return scores
+
+
+def log_density(rows: Array, mean: Array, whitening: Array) -> Array:
+    """Logarithm of a Gaussian's density at each row, shape (n,).
+
+    Parameters
+    ----------
+    rows
+        Shape (n, dim).
+    mean
+        Shape (dim,).
+    whitening
+        W with W Wᵀ the inverse covariance, triangular (dim, dim), or its diagonal (dim,).
+    """
+    if whitening.ndim == 1:
+        white, diagonal = (rows - mean) * whitening, whitening
+    else:
+        white, diagonal = (rows - mean) @ whitening, np.diag(whitening)
+    constant = np.log(diagonal).sum() - len(mean) * np.log(2 * np.pi) / 2
+    density: Array = constant - np.square(white).sum(axis=1) / 2
+    return density
+
+
+def fit_mixture(
+    rows: Array,
+    n_components: int,
+    covariance: str = "full",
+    *,
+    reg_covar: float = 1e-6,
+    seed: int = 0,
+) -> "GaussianMixture":
+    """scikit-learn's mixture, fitted to rows of shape (clips, dim)."""
+    from sklearn.mixture import GaussianMixture
+
+    try:
+        return GaussianMixture(
+            n_components, covariance_type=covariance, reg_covar=reg_covar, random_state=seed
+        ).fit(rows)
+    except ValueError as error:
+        raise UserError(
+            f"no Gaussian mixture of {n_components} {covariance} components fits {len(rows)} "
+            "clips; raise reg_covar or lower n_components"
+        ) from error
+
+
+def choose_components(
+    rows: Array, max_components: int, criterion: str = "bic", *, folds: int = 5, seed: int = 0
+) -> tuple[int, Array]:
+    """The number of full-covariance components that explains held-out rows best.
+
+    For each number up to `max_components`, mixtures are fitted to all but one of `folds`
+    contiguous folds. The information criterion is taken on the fold held out:
+    -2 log-likelihood + p log(rows of the fold) for "bic", + 2p for "aic", with
+    p = n (dim + dim (dim + 1) / 2) + n - 1. unlabeledasd chooses its pseudo labels so.
+
+    Parameters
+    ----------
+    rows
+        Shape (clips, dim).
+    max_components
+        No more are tried than a mixture has rows to fit.
+
+    Returns
+    -------
+    The number, the smallest of those that are best; and minus the mean criterion for
+    1, 2, ... components.
+
+    Raises
+    ------
+    UserError
+        Fewer clips than folds.
+    """
+    check_choice("criterion", criterion, ("bic", "aic"))
+    check_enough("training", len(rows), "choosing n_components by folds", max(folds, 3))
+    held_out = np.array_split(np.arange(len(rows)), folds)
+    most = min(max_components, len(rows) - len(held_out[0]))
+    means = np.zeros(most)
+    for n in range(1, most + 1):
+        for fold in held_out:
+            mixture = fit_mixture(np.delete(rows, fold, axis=0), n, seed=seed)
+            means[n - 1] -= getattr(mixture, criterion)(rows[fold]) / folds
+    return int(means.argmax()) + 1, means
