@@ -1,0 +1,562 @@
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from asd.challenge import download as room
+from asd.challenge import guard, transfer
+from asd.challenge.catalog import load_challenge
+from asd.challenge.download import download
+from asd.challenge.layout import test_clips as clips_for_testing
+from asd.challenge.layout import train_clips
+from asd.challenge.transfer import fetch_file
+from asd.errors import UserError
+
+DEV = "/record/7882613/files/dev_fan.zip"
+DEV_API = "/api/records/7882613"
+EVAL_TRAIN = "/record/7830345/files/eval_data_shaker_train.zip"
+EVAL_TEST = "/record/7860847/files/eval_data_shaker_test.zip"
+YEAR_2023 = load_challenge("DCASE2023T2")
+
+
+def clip(number, split="train"):
+    return f"section_00_source_{split}_normal_{number:04d}_a_1.wav"
+
+
+@pytest.fixture
+def fan_zip(pack):
+    noise = os.urandom(200_000)  # does not compress, so that a break can come in the middle
+    return pack(
+        {
+            f"fan/train/{clip(0)}": noise,
+            f"fan/train/{clip(1)}": b"one",
+            f"fan/test/{clip(0, 'test')}": b"two",
+            "fan/attributes_00.csv": b"file_name,d1p\n",
+        }
+    )
+
+
+@pytest.fixture
+def get(zenodo, patience, tmp_path):
+    def run(split="dev", machines=("fan",), challenge=YEAR_2023, **options):
+        options = {"base_url": zenodo.url, "patience": patience, **options}
+        download(challenge, split, machines, tmp_path, **options)
+        return tmp_path / challenge.name.lower() / f"{split}_data" / "raw"
+
+    return run
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Folder of the development data of 2023."""
+    return tmp_path / "dcase2023t2/dev_data/raw"
+
+
+def tree(folder):
+    """Visible files below a folder, and what is hidden but neither lock nor stamp."""
+    paths = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+    return {p for p in paths if not p.endswith((".zip.json", ".lock"))}
+
+
+FAN = {
+    f"fan/train/{clip(0)}",
+    f"fan/train/{clip(1)}",
+    f"fan/test/{clip(0, 'test')}",
+    "fan/attributes_00.csv",
+}
+
+
+def no_folders_left(raw):
+    return not [p for p in raw.rglob("*") if p.is_dir() and p.name.startswith(".")]
+
+
+# --- the plain way --------------------------------------------------------------------------------
+
+
+def test_development_data(zenodo, get, fan_zip, tmp_path):
+    zenodo.add_file(DEV, fan_zip)
+    raw = get()
+    assert tree(raw) == FAN
+    assert no_folders_left(raw)
+    assert [c.file_name for c in train_clips(tmp_path, YEAR_2023, "dev", "fan")] == [
+        clip(0),
+        clip(1),
+    ]
+    assert (raw / f"fan/train/{clip(1)}").read_bytes() == b"one"
+
+
+def test_what_is_there_is_not_downloaded_again(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    get()
+    get()
+    assert len(zenodo.requests) == 2  # one for the record, one for the archive
+
+
+def test_unpacked_by_hand_is_left_alone(zenodo, get, raw):
+    for name in ("train", "test"):
+        (raw / "fan" / name).mkdir(parents=True)
+        (raw / "fan" / name / "x.wav").touch()
+    assert tree(get()) == {"fan/train/x.wav", "fan/test/x.wav"}
+    assert zenodo.requests == []
+
+
+def test_lost_clips_are_fetched_again(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    raw = get()
+    (raw / f"fan/train/{clip(1)}").unlink()
+    (raw / "fan/train/mine.txt").touch()
+    get()
+    assert tree(raw) == FAN | {"fan/train/mine.txt"}
+
+
+def test_archives_are_kept_on_request_and_used(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    raw = get(keep_archives=True)
+    assert (raw / "dev_fan.zip").read_bytes() == fan_zip
+    shutil.rmtree(raw / "fan")
+    get()
+    assert tree(raw) == FAN
+    assert zenodo.count(DEV) == 1
+
+
+def add_eval(zenodo, pack):
+    train = {f"shaker/train/{clip(0)}": b"a", "shaker/attributes_00.csv": b"of train"}
+    test = {"shaker/test/section_00_0000.wav": b"b", "shaker/attributes_00.csv": b"of test"}
+    zenodo.add_file(EVAL_TRAIN, pack(train))
+    zenodo.add_file(EVAL_TEST, pack(test))
+
+
+@pytest.mark.parametrize("order", [("train", "test"), ("test", "train")])
+def test_evaluation_parts_join(zenodo, get, pack, order):
+    add_eval(zenodo, pack)
+    for part in order:
+        raw = get("eval", ["shaker"], parts=[part])
+    assert tree(raw) == {
+        f"shaker/train/{clip(0)}",
+        "shaker/test/section_00_0000.wav",
+        "shaker/attributes_00.csv",
+    }
+    assert (raw / "shaker/attributes_00.csv").read_text() == "of train"
+
+
+def test_only_the_part_asked_for(zenodo, get, pack):
+    add_eval(zenodo, pack)
+    raw = get("eval", ["shaker"], parts=["train"])
+    assert not (raw / "shaker/test").exists()
+    assert {path for path, _ in zenodo.requests} == {"/api/records/7830345", EVAL_TRAIN}
+
+
+def test_2021_has_two_test_folders(zenodo, get, pack, tmp_path):
+    zenodo.add_file(
+        "/record/4562016/files/dev_data_fan.zip",
+        pack(
+            {
+                "fan/train/section_00_source_train_normal_0000_a.wav": b"",
+                "fan/source_test/section_00_source_test_normal_0000_a.wav": b"",
+                "fan/target_test/section_00_target_test_anomaly_0000_a.wav": b"",
+            }
+        ),
+    )
+    year = load_challenge("DCASE2021T2")
+    get(challenge=year)
+    assert [c.domain for c in clips_for_testing(tmp_path, year, "dev", "fan")] == [
+        "source",
+        "target",
+    ]
+    get(challenge=year)
+    assert zenodo.count("/record/4562016/files/dev_data_fan.zip") == 1
+
+
+def test_supplemental_clips_of_2025_come_along(zenodo, get, pack):
+    entries = {
+        f"fan/train/{clip(0)}": b"",
+        "fan/supplemental/section_00_noise_0000_.wav": b"",
+        f"fan/test/{clip(0, 'test')}": b"",
+        "__MACOSX/fan/train/._x.wav": b"",
+    }
+    zenodo.add_file("/records/15097779/files/dev_fan.zip", pack(entries))
+    raw = get(challenge=load_challenge("DCASE2025T2"))
+    assert tree(raw) == {name for name in entries if not name.startswith("__")}
+
+
+# --- 2026: the record's own list ------------------------------------------------------------------
+
+
+def add_2026(zenodo, pack):
+    train = "/records/20151556/files/eval_data_ToyDrone_train.zip"
+    zenodo.add_file(train, pack({f"ToyDrone/train/{clip(0)}": b""}))
+    for name, machine in [
+        ("eval_data_ToyDroneEmu_test.zip", "ToyDroneEmu"),
+        ("eval-data.ToyDrone_r3.zip", "ToyDrone"),
+        ("eval_data_Sander_test.zip", "Sander"),
+    ]:
+        content = pack({f"{machine}/test/section_00_0000.wav": machine.encode()})
+        zenodo.add_file(f"/records/20437238/files/{name}", content)
+
+
+def test_2026_asks_the_record_for_names(zenodo, get, pack):
+    add_2026(zenodo, pack)
+    raw = get("eval", ["ToyDrone"], load_challenge("DCASE2026T2"))
+    assert tree(raw) == {f"ToyDrone/train/{clip(0)}", "ToyDrone/test/section_00_0000.wav"}
+    assert (raw / "ToyDrone/test/section_00_0000.wav").read_bytes() == b"ToyDrone"
+    assert zenodo.count("/records/20437238/files/eval_data_ToyDroneEmu_test.zip") == 0
+
+
+def test_2026_training_data_do_not_need_the_record(zenodo, get, pack):
+    add_2026(zenodo, pack)
+    get("eval", ["ToyDrone"], load_challenge("DCASE2026T2"), parts=["train"])
+    assert zenodo.count("/api/records/20437238") == 0
+
+
+def test_2026_machine_missing_in_the_record(zenodo, get, pack):
+    add_2026(zenodo, pack)
+    with pytest.raises(UserError, match=r"names the machine type ToothBrush; it has eval_data_Toy"):
+        get("eval", ["ToothBrush"], load_challenge("DCASE2026T2"), parts=["test"])
+
+
+def test_2026_needs_the_record(zenodo, get):
+    zenodo.files["/api/records/20437238"] = b"<html>maintenance</html>"
+    with pytest.raises(UserError, match="not Zenodo's description of a record"):
+        get("eval", ["Sander"], load_challenge("DCASE2026T2"), parts=["test"])
+
+
+# --- a network and a server that misbehave --------------------------------------------------------
+
+
+def test_broken_connections_are_resumed(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    # More breaks than `retries` allows in a row: each brought something, so all are forgiven.
+    zenodo.faults[DEV] = [("drop", 30_000)] * 5
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == [None, *(f"bytes={30_000 * n}-" for n in range(1, 6))]
+
+
+def test_stall_is_noticed_and_resumed(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("stall", 50_000)]
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == [None, "bytes=50000-"]
+
+
+def test_server_that_ignores_ranges(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("drop", 50_000), "no-range"]
+    assert tree(get()) == FAN
+
+
+def test_changed_file_is_not_glued_to_the_old_part(zenodo, patience, tmp_path):
+    target = tmp_path / "x.bin"
+    zenodo.files["/x"] = b"new" * 1000
+    first = transfer._Download(zenodo.url + "/x", tmp_path / "x.bin.part", None, patience, _bar())
+    zenodo.faults["/x"] = [("drop", 700)]
+    with pytest.raises(transfer._BrokenError):
+        first.attempt()
+    zenodo.files["/x"] = b"other" * 1000
+    first.attempt()
+    assert target.with_name("x.bin.part").read_bytes() == b"other" * 1000
+
+
+def _bar():
+    return transfer.tqdm(disable=True)
+
+
+def test_part_of_an_earlier_run_is_continued(zenodo, get, fan_zip, raw):
+    zenodo.add_file(DEV, fan_zip)
+    raw.mkdir(parents=True)
+    (raw / "dev_fan.zip.part").write_bytes(fan_zip[:70_000])
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == ["bytes=70000-"]
+
+
+@pytest.mark.parametrize("extra", [b"", b"more"])
+def test_part_that_is_complete_or_too_long(zenodo, patience, tmp_path, extra):
+    zenodo.files["/x"] = b"new" * 1000
+    (tmp_path / "x.part").write_bytes(zenodo.files["/x"] + extra)
+    fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)  # the server says 416
+    assert (tmp_path / "x").read_bytes() == zenodo.files["/x"]
+    assert zenodo.ranges("/x") == ([f"bytes={3000 + len(extra)}-"] + [None] * bool(extra))
+
+
+def test_server_errors_are_retried(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [500, 503]
+    zenodo.faults[DEV_API] = [502]
+    assert tree(get()) == FAN
+
+
+def test_server_errors_without_end(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [500] * 9
+    with pytest.raises(UserError, match=r"dev_fan.zip: gave up after 4 failed .*HTTP status 500"):
+        get()
+    assert zenodo.count(DEV) == 4
+
+
+def test_not_found_is_told_at_once(zenodo, get):
+    zenodo.files[DEV_API] = b'{"files": []}'
+    with pytest.raises(UserError, match=rf"{zenodo.url}{DEV}: cannot be .*404"):
+        get()
+    assert zenodo.count(DEV) == 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_honoured(zenodo, get, fan_zip, monkeypatch, form):
+    zenodo.add_file(DEV, fan_zip)
+    later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=3), usegmt=True)
+    wait = {"seconds": "3", "date": later}[form]
+    zenodo.faults[DEV] = [("status", 429, {"Retry-After": wait})]
+    pauses = []
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    assert tree(get()) == FAN
+    assert pauses == [pytest.approx(3, abs=1.5 if form == "date" else 0)]
+
+
+def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("status", 429, {"Retry-After": "3600"})]
+    with pytest.raises(UserError, match="asks to wait 3600 s"):
+        get()
+
+
+def test_pauses_double_up_to_a_minute():
+    patience = transfer.Patience(backoff_s=1.0)
+    assert [patience.pause_s(n) for n in (1, 2, 3, 9)] == [1, 2, 4, 60]
+
+
+def test_nobody_answers(patience, tmp_path, zenodo):
+    zenodo.server_close()
+    with pytest.raises(UserError, match="gave up after 4 failed attempts"):
+        fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)
+
+
+# --- archives that are wrong ----------------------------------------------------------------------
+
+
+def test_wrong_archive_is_fetched_once_more(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("content", b"x" * len(fan_zip))]
+    assert tree(get()) == FAN
+
+
+@pytest.mark.parametrize("kind", ["other bytes", "truncated"])
+def test_wrong_twice(zenodo, get, fan_zip, raw, kind):
+    zenodo.add_file(DEV, fan_zip)
+    wrong = {"other bytes": b"x" * len(fan_zip), "truncated": fan_zip[:-9]}[kind]
+    zenodo.files[DEV] = wrong
+    reason = {"other bytes": "MD5 .* in place of", "truncated": "bytes long in place of"}[kind]
+    with pytest.raises(UserError, match=rf"dev_fan.zip: .*second attempt too \(.*{reason}"):
+        get()
+    assert tree(raw) == set()
+
+
+def test_without_the_api_the_archive_is_checked_by_its_own_sums(zenodo, get, fan_zip, caplog):
+    zenodo.add_file(DEV, fan_zip, record_entry=False)
+    damaged = bytearray(fan_zip)
+    damaged[100_000] ^= 1
+    zenodo.faults[DEV] = [("content", bytes(damaged))]
+    with caplog.at_level(logging.WARNING):
+        assert tree(get()) == FAN
+    assert "checked by their own checksums" in caplog.text
+    assert "damaged (Bad CRC-32" in caplog.text
+
+
+def link_entry(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "../../evil.wav",
+        "fan/../../../evil.wav",
+        "/tmp/evil.wav",
+        "C:/evil.wav",
+        "fan\\..\\..\\evil.wav",
+        link_entry("fan/train/link.wav"),
+    ],
+    ids=str,
+)
+def test_no_entry_escapes(zenodo, get, evil, tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr(f"fan/train/{clip(0)}", b"")
+        if isinstance(evil, str):  # ZipInfo would mend some of these names
+            info = zipfile.ZipInfo("x")
+            info.filename = evil
+            packed.writestr(info, b"evil")
+        else:
+            packed.writestr(evil, b"/etc/passwd")
+    zenodo.add_file(DEV, stream.getvalue())
+    with pytest.raises(UserError, match="nothing was unpacked"):
+        get()
+    assert [p.name for p in tmp_path.rglob("*") if not p.is_dir() and p.suffix != ".lock"] == [
+        "dev_fan.zip"
+    ]
+
+
+def test_archive_without_the_expected_folders(zenodo, get, pack):
+    zenodo.add_file(DEV, pack({f"fan/train/{clip(0)}": b""}))
+    with pytest.raises(UserError, match="holds no clip in fan/test/"):
+        get()
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def usage(free):
+    """Stands in for shutil.disk_usage."""
+    return lambda _: SimpleNamespace(free=free)
+
+
+def test_too_little_room_is_told_before_downloading(zenodo, get, fan_zip, monkeypatch):
+    zenodo.add_file(DEV, fan_zip)
+    monkeypatch.setattr(guard.shutil, "disk_usage", usage(1000))
+    with pytest.raises(
+        UserError, match=rf"raw: the disk is full \({len(fan_zip)} bytes are needed, 1000 are free"
+    ):
+        get()
+
+
+def test_too_little_room_for_unpacking(zenodo, get, pack, monkeypatch):
+    content = pack({f"fan/train/{clip(0)}": bytes(10**6), f"fan/test/{clip(0, 'test')}": b""})
+    zenodo.add_file(DEV, content)
+    monkeypatch.setattr(guard.shutil, "disk_usage", usage(500_000))
+    with pytest.raises(UserError, match=r"\(1000000 bytes are needed, 500000 are free"):
+        get()
+    monkeypatch.undo()
+    assert tree(get()) == {f"fan/train/{clip(0)}", f"fan/test/{clip(0, 'test')}"}
+    assert zenodo.count(DEV) == 1  # the archive was there already
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_disk_that_fills_up_meanwhile(zenodo, get, fan_zip, raw):
+    zenodo.add_file(DEV, fan_zip)
+    raw.mkdir(parents=True)
+    (raw / "dev_fan.zip.part").symlink_to("/dev/full")
+    needed = len(fan_zip)
+    with pytest.raises(UserError, match=rf"disk is full \({needed} bytes are needed, \d+ are free"):
+        get()
+    assert zenodo.count(DEV) == 1  # not taken for a broken connection
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(get, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"):
+        get()
+
+
+def test_file_in_the_way(get, tmp_path):
+    (tmp_path / "dcase2023t2").touch()
+    with pytest.raises(UserError, match="dcase2023t2"):
+        get()
+
+
+# --- several processes, and killed ones -----------------------------------------------------------
+
+
+def start(zenodo, data, before=""):
+    """Download in a process of its own, after running the code `before` there."""
+    head = """
+        import os, sys, logging
+        from pathlib import Path
+        from asd.challenge import download as room, transfer, unpack
+        from asd.challenge.catalog import load_challenge
+        logging.basicConfig(level=logging.INFO)
+    """
+    call = f"""
+        patience = transfer.Patience(timeout_s=30, backoff_s=0.001)
+        room.download(load_challenge("DCASE2023T2"), "dev", ["fan"], Path({str(data)!r}),
+                      base_url={zenodo.url!r}, patience=patience)
+    """
+    code = "\n".join(textwrap.dedent(piece) for piece in (head, before, call))
+    path = os.pathsep.join([str(Path(room.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_at_once(zenodo, fan_zip, tmp_path, raw):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("stall", 90_000)]
+    processes = [start(zenodo, tmp_path) for _ in range(2)]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert tree(raw) == FAN
+    assert zenodo.count(DEV) == 2  # one download, with one break
+    assert any("waiting for another process" in text for text in errors)
+
+
+def test_killed_while_downloading(zenodo, get, fan_zip, tmp_path, raw):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("stall", 60_000)]
+    process = start(zenodo, tmp_path)
+    part = raw / "dev_fan.zip.part"
+    deadline = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size == 60_000):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == [None, "bytes=60000-"]
+
+
+DIE_AT = {
+    "second file unpacked": ("unpack", "_extract", 2),
+    "before placing": ("room", "_merge", 1),
+    "second rename": ("room.os", "replace", 4),  # archive, stamp, then what was unpacked
+    "third rename": ("room.os", "replace", 5),
+    "last stamp": ("room", "write_json", 2),
+}
+
+
+@pytest.mark.parametrize("moment", DIE_AT)
+def test_killed_while_unpacking(zenodo, get, fan_zip, tmp_path, raw, moment):
+    zenodo.add_file(DEV, fan_zip)
+    place, name, call = DIE_AT[moment]
+    dying = f"""
+        calls, real = [], {place}.{name}
+        def dying(*args, **options):
+            calls.append(1)
+            return os._exit(9) if len(calls) == {call} else real(*args, **options)
+        {place}.{name} = dying"""
+    process = start(zenodo, tmp_path, dying)
+    assert process.wait(timeout=60) == 9, process.communicate()
+    assert tree(raw) != FAN
+    get()
+    assert tree(raw) == FAN
+    assert no_folders_left(raw)
+    assert zenodo.count(DEV) == 1
+    stamp = json.loads((raw / "fan/.dev_fan.zip.json").read_text())
+    assert stamp["complete"]
+    assert stamp["clips"] == {"train": 2, "test": 1}
+
+
+def test_every_address_of_the_catalog_names_record_and_parts():
+    years = [load_challenge(f"DCASE{year}T2") for year in range(2020, 2027)]
+    for year in years:
+        for urls in year.dev.archives.values():
+            assert [room._parts_of(url, room.PARTS) for url in urls] == [room.PARTS]
+        for urls in year.eval.archives.values():
+            parts = [room._parts_of(url, room.PARTS) for url in urls]
+            assert parts == [("train",), ("test",)][: 1 if year.eval.record else 2]
+            assert all(room.record_number(url) > 0 for url in urls)
