@@ -1,0 +1,378 @@
+"""Small data sets of invented machines, in the folders and under the names of a challenge year."""
+
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.random import Generator
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from asd.audio.machine_sound import (
+    FAULTS,
+    SAMPLE_RATE_HZ,
+    Condition,
+    Machine,
+    background_noise,
+    draw_machine,
+    faulty_sound,
+    machine_sound,
+    unit_level,
+)
+from asd.challenge.catalog import Challenge
+from asd.challenge.clips import LABELS, ClipName
+from asd.challenge.layout import machine_folder, split_folder
+from asd.errors import UserError
+from asd.files import write_text
+
+_LEVEL = 0.05
+"""Root mean square of a clip: room for peaks 26 dB above it."""
+
+_GAIN_DB = 2.0
+"""Every clip is louder or softer by up to this, so that loudness tells nothing about its label."""
+
+_FAR_DELAY = 40
+"""Samples by which sound reaches the far microphone later: 0.86 m further away."""
+
+
+@dataclass(frozen=True)
+class SyntheticCounts:
+    """Numbers of clips per section.
+
+    Parameters
+    ----------
+    train_source, train_target
+        Training clips of each domain.
+    test_per_group
+        Test clips of each domain and label.
+    """
+
+    train_source: int = 60
+    train_target: int = 8
+    test_per_group: int = 12
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A section of a machine type, and the machine that is heard in it."""
+
+    challenge: Challenge
+    split: str
+    machine: str
+    number: str
+    sound: Machine
+
+
+@dataclass(frozen=True)
+class _PlannedClip:
+    """A clip to be made. `unlabelled` is the name that it gets where the label is kept back."""
+
+    section: _Section
+    folder: str
+    name: ClipName
+    condition: Condition
+    fault: str = ""
+    unlabelled: ClipName | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the clip lies below its machine type's folder."""
+        return f"{self.folder}/{self.unlabelled or self.name}"
+
+
+def synthesize(
+    data: Path,
+    challenge: Challenge,
+    split: str,
+    machines: Sequence[str] = (),
+    *,
+    clips: SyntheticCounts | None = None,
+    seconds: tuple[float, float] = (2.0, 2.0),
+    seed: int = 0,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a data set of the year's own shape below `data`.
+
+    What a clip sounds like depends on the seed, its machine type and its labelled name alone; the
+    same call writes the same bytes. A machine type's folder appears whole or not at all. Test
+    clips of the evaluation split carry no label; `eval_data_list_<year>.csv` beside the raw
+    folder tells it, in the organisers' format.
+
+    Parameters
+    ----------
+    split
+        "dev" or "eval".
+    machines
+        Machine types; all of the split if there are none.
+    clips
+        How many clips of each kind; by default those of `SyntheticCounts`.
+    seconds
+        Shortest and longest duration of a clip.
+    overwrite
+        Replace machine folders that exist.
+
+    Returns
+    -------
+    list of Path
+        The folders of the machine types.
+
+    Raises
+    ------
+    UserError
+        A machine type is not of the split, its folder exists, or cannot be written.
+    """
+    wanted = challenge.check_machines(split, list(machines))
+    folders = [machine_folder(data, challenge, split, machine) for machine in wanted]
+    _check(folders, seconds, overwrite)
+    counts = clips or SyntheticCounts()
+    plans = [_plan_machine(challenge, split, machine, counts, seed) for machine in wanted]
+    with tqdm(total=sum(len(plan) for plan in plans), desc="synthesize", unit="clip") as progress:
+        for folder, plan in zip(folders, plans, strict=True):
+            with _folder_aside(folder) as aside:
+                for clip in plan:
+                    _write_clip(aside / clip.path, clip, seconds, seed)
+                    progress.update()
+                _write_attributes(aside, plan)
+                if split == "eval":  # before the folder appears, so that it never lacks its list
+                    _update_label_list(label_list_path(data, challenge), plan)
+    return folders
+
+
+def label_list_path(data: Path, challenge: Challenge) -> Path:
+    """The list that maps a synthetic evaluation split's unlabelled names to labelled ones."""
+    return split_folder(data, challenge, "eval") / f"eval_data_list_{challenge.year}.csv"
+
+
+def _check(folders: Sequence[Path], seconds: tuple[float, float], overwrite: bool) -> None:
+    if not 0.1 <= seconds[0] <= seconds[1]:
+        raise UserError(
+            f"seconds {seconds[0]:g} to {seconds[1]:g}: give the shortest duration (0.1 or more) "
+            "and then the longest"
+        )
+    for folder in folders:
+        if folder.exists() and not overwrite:
+            raise UserError(
+                f"{folder}: exists already; name another --dataset_directory, remove it, "
+                "or replace it with --overwrite"
+            )
+
+
+def _generator(seed: int, *words: str) -> Generator:
+    """Random numbers of their own for what the words name."""
+    return np.random.default_rng([seed, zlib.crc32("/".join(words).encode())])
+
+
+# --- Which clips there are ---------------------------------------------------------------------
+
+
+def _plan_machine(
+    challenge: Challenge, split: str, machine: str, counts: SyntheticCounts, seed: int
+) -> list[_PlannedClip]:
+    """All clips of a machine type."""
+    plan: list[_PlannedClip] = []
+    for number in challenge.split(split).sections[machine]:
+        sound = draw_machine(_generator(seed, machine, number))
+        section = _Section(challenge, split, machine, number, sound)
+        tests: list[_PlannedClip] = []
+        for domain in challenge.domains:
+            train_count = counts.train_source if domain == "source" else counts.train_target
+            plan += _group(section, "train", "train", domain, "normal", train_count)
+            folder = f"{domain}_test" if len(challenge.test_folders) > 1 else "test"
+            for label in LABELS:
+                tests += _group(section, folder, "test", domain, label, counts.test_per_group)
+        if split == "eval":
+            tests = _without_labels(tests, _generator(seed, machine, number, "order"))
+        plan += tests + _supplemental(section, counts.train_target)
+    return plan
+
+
+def _group(
+    section: _Section, folder: str, use: str, domain: str, label: str, count: int
+) -> list[_PlannedClip]:
+    """Clips of one use ("train" or "test"), domain and label: conditions and faults take turns."""
+    conditions = section.sound.conditions[domain]
+    faults = list(FAULTS) if label == "anomaly" else [""]
+    return [
+        _PlannedClip(
+            section,
+            folder,
+            _labelled_name(section, use, domain, label, index, conditions[index % len(conditions)]),
+            conditions[index % len(conditions)],
+            faults[index % len(faults)],
+        )
+        for index in range(count)
+    ]
+
+
+def _labelled_name(
+    section: _Section, use: str, domain: str, label: str, index: int, condition: Condition
+) -> ClipName:
+    challenge = section.challenge
+    if challenge.keyword == "id":
+        return ClipName("id", section.number, f"{index:08d}", label=label)
+    return ClipName(
+        challenge.keyword,
+        section.number,
+        f"{index:04d}",
+        domain=domain,
+        split=use,
+        label=label,
+        attributes=_attribute_text(section, use, condition),
+    )
+
+
+def _attribute_text(section: _Section, use: str, condition: Condition) -> str | None:
+    """The attributes as the file name gives them; None in test clips of 2021, as there."""
+    if use == "test" and section.challenge.year == 2021:
+        return None
+    if not _has_attributes(section):
+        return "noAttribute"
+    return "_".join(f"{key}_{value}" for key, value in condition.attributes)
+
+
+def _has_attributes(section: _Section) -> bool:
+    """Whether attributes are told; from 2024 on every other machine type hides them."""
+    machines = list(section.challenge.split(section.split).sections)
+    return section.challenge.year < 2024 or machines.index(section.machine) % 2 == 0
+
+
+def _without_labels(tests: list[_PlannedClip], rng: Generator) -> list[_PlannedClip]:
+    """Test clips of a section in random order, numbered through per folder, without labels."""
+    placed: list[_PlannedClip] = []
+    for folder in dict.fromkeys(clip.folder for clip in tests):
+        group = [clip for clip in tests if clip.folder == folder]
+        for number, index in enumerate(rng.permutation(len(group))):
+            clip = group[index]
+            tells_domain = clip.folder != "test"
+            name = ClipName(
+                clip.name.keyword,
+                clip.name.section,
+                f"{number:0{len(clip.name.number)}d}",
+                domain=clip.name.domain if tells_domain else None,
+                split=clip.name.split if tells_domain else None,
+            )
+            placed.append(
+                _PlannedClip(
+                    clip.section, folder, clip.name, clip.condition, clip.fault, unlabelled=name
+                )
+            )
+    return placed
+
+
+def _supplemental(section: _Section, count: int) -> list[_PlannedClip]:
+    """The clean-machine or noise-only clips of 2025; machine types have the one or the other."""
+    if section.challenge.year != 2025:
+        return []
+    label = "machine" if _has_attributes(section) else "noise"
+    conditions = section.sound.conditions["source"]
+    return [
+        _PlannedClip(
+            section,
+            "supplemental",
+            ClipName("section", section.number, f"{index:04d}", label=label, attributes=""),
+            conditions[index % len(conditions)],
+        )
+        for index in range(1, count + 1)
+    ]
+
+
+# --- How a clip sounds -------------------------------------------------------------------------
+
+
+def _write_clip(path: Path, clip: _PlannedClip, seconds: tuple[float, float], seed: int) -> None:
+    rng = _generator(seed, clip.section.machine, clip.folder, str(clip.name))
+    samples = round(rng.uniform(*seconds) * SAMPLE_RATE_HZ)
+    signal = _render(clip, samples, rng)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, signal, SAMPLE_RATE_HZ, subtype="PCM_16")
+
+
+def _render(clip: _PlannedClip, samples: int, rng: Generator) -> NDArray[np.float64]:
+    """Samples of shape (samples, channels), near microphone first, full scale 1."""
+    machine = np.zeros(samples)
+    if clip.fault:
+        machine = faulty_sound(clip.section.sound, clip.condition, clip.fault, samples, rng)
+    elif clip.name.label != "noise":
+        machine = machine_sound(clip.section.sound, clip.condition, samples, rng)
+    loud = 0.0 if clip.name.label == "machine" else 1.0
+    near = machine + loud * background_noise(clip.condition, samples, rng)
+    channels = [unit_level(near)]
+    if clip.section.challenge.channels == 2:
+        late = np.concatenate([np.zeros(_FAR_DELAY), machine])[:samples]
+        far = 0.5 * late + 1.5 * loud * background_noise(clip.condition, samples, rng)
+        channels.append(unit_level(far))
+    gain = _LEVEL * 10.0 ** (rng.uniform(-_GAIN_DB, _GAIN_DB) / 20.0)
+    return np.stack([gain * channel for channel in channels], axis=1)
+
+
+# --- Files beside the clips --------------------------------------------------------------------
+
+
+def _write_attributes(folder: Path, plan: Sequence[_PlannedClip]) -> None:
+    """Write attributes_NN.csv (2022 on): which clip has which attributes, where it is told."""
+    if plan[0].section.challenge.year < 2022:
+        return
+    for section in dict.fromkeys(clip.name.section for clip in plan):
+        lines = ["file_name,d1p,d1v,d2p,d2v"]
+        for clip in plan:
+            if clip.name.section == section and clip.folder != "supplemental":
+                told = _has_attributes(clip.section) and clip.unlabelled is None
+                pairs = clip.condition.attributes if told else (("", ""),) * 2
+                words = [
+                    f"{clip.section.machine}/{clip.path}",
+                    *(w for pair in pairs for w in pair),
+                ]
+                lines.append(",".join(words))
+        write_text(folder / f"attributes_{section}.csv", "\n".join(lines) + "\n")
+
+
+def _update_label_list(path: Path, plan: Sequence[_PlannedClip]) -> None:
+    """Put a machine type's block into the label list; the blocks of others stay.
+
+    A block is a line with the machine type, then lines "unlabelled,labelled" (2020 with a third
+    column: 1 for an anomaly).
+    """
+    blocks: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        if "," not in line:
+            blocks[line] = block = []
+        else:
+            block.append(line)
+    blocks[plan[0].section.machine] = [_label_line(c) for c in plan if c.unlabelled is not None]
+    lines = [line for machine, block in blocks.items() for line in (machine, *block)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _label_line(clip: _PlannedClip) -> str:
+    line = f"{clip.unlabelled},{clip.name}"
+    if clip.name.keyword == "id":
+        line += f",{int(clip.name.label == 'anomaly')}"
+    return line
+
+
+@contextmanager
+def _folder_aside(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place when the block succeeds."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    replaced = aside.with_suffix(".old")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if folder.exists():
+            folder.rename(replaced)
+        aside.rename(folder)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error}); check the folder's permissions and free "
+            "space, or name another --dataset_directory"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
