@@ -15,18 +15,15 @@ download_data() {
   "$python" -m asd download --dataset "$dataset" "$@"
 }
 
-# label_eval_clips DCASE2023T2 [flags]: copies test/ to test_rename/. Of the flags it needs only
-# --dataset_directory.
+# label_eval_clips DCASE2023T2 [flags]: copies test/ to test_rename/. Of the flags only those that
+# say where the data are concern it.
 label_eval_clips() {
   local dataset="$1" word previous=""
   local where=()
   shift
   for word in "$@"; do
-    if [[ "$previous" == --dataset_directory ]]; then
-      where=(--dataset_directory "$word")
-    elif [[ "$word" == --dataset_directory=* ]]; then
-      where=("$word")
-    fi
+    case "$previous" in --dataset_directory | --config) where+=("$previous" "$word") ;; esac
+    case "$word" in --dataset_directory=* | --config=*) where+=("$word") ;; esac
     previous="$word"
   done
   "$python" -m asd rename --dataset "$dataset" ${where[@]+"${where[@]}"}

@@ -47,7 +47,7 @@ class Patience:
     """
 
     timeout_s: float = 60.0
-    retries: int = 6
+    retries: int = 5
     backoff_s: float = 1.0
     longest_wait_s: float = 900.0
 

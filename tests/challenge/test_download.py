@@ -251,6 +251,17 @@ def test_stall_is_noticed_and_resumed(zenodo, get, fan_zip):
     assert zenodo.ranges(DEV) == [None, "bytes=50000-"]
 
 
+def test_moved_address_is_resumed_too(zenodo, get, fan_zip):
+    """As Zenodo sends on from /record/ to /records/."""
+    zenodo.add_file(DEV, fan_zip)
+    there = DEV.replace("record", "records")
+    zenodo.files[there] = fan_zip
+    zenodo.faults[DEV] = [("status", 301, {"Location": there})] * 2
+    zenodo.faults[there] = [("drop", 40_000)]
+    assert tree(get()) == FAN
+    assert zenodo.ranges(there) == [None, "bytes=40000-"]
+
+
 def test_server_that_ignores_ranges(zenodo, get, fan_zip):
     zenodo.add_file(DEV, fan_zip)
     zenodo.faults[DEV] = [("drop", 50_000), "no-range"]
