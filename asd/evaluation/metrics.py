@@ -46,7 +46,7 @@ def roc_curve(
     values = np.asarray(scores, dtype=np.float64)
     if truth.all() or not truth.any() or np.isnan(values).any():
         return None
-    fps, tps = _counts(truth, values)
+    fps, tps = threshold_counts(truth, values)
     bends = (np.diff(fps, 2) != 0) | (np.diff(tps, 2) != 0)
     ends = np.ones(1, dtype=bool)
     if fps.size > 2:
@@ -79,11 +79,11 @@ def partial_auc(is_anomaly: npt.ArrayLike, scores: npt.ArrayLike, max_fpr: float
     scores : (clips,)
     """
     curve = roc_curve(is_anomaly, scores)
-    return float("nan") if curve is None else _partial_area(*curve, max_fpr)
+    return float("nan") if curve is None else partial_area(*curve, max_fpr)
 
 
-def _counts(truth: BoolArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """False and true positives at every distinct score taken as threshold, falling."""
+def threshold_counts(truth: BoolArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """False and true positives at every distinct score taken as threshold, falling: (distinct,)."""
     order = np.argsort(scores, kind="stable")[::-1]
     ordered = scores[order]
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
@@ -95,7 +95,8 @@ def _area(fpr: FloatArray, tpr: FloatArray) -> float:
     return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2.0).sum())
 
 
-def _partial_area(fpr: FloatArray, tpr: FloatArray, max_fpr: float) -> float:
+def partial_area(fpr: FloatArray, tpr: FloatArray, max_fpr: float) -> float:
+    """Standardised area under the corners (fpr, tpr), from (0, 0) to (1, 1), up to `max_fpr`."""
     if max_fpr == 1:
         return _area(fpr, tpr)
     stop = int(np.searchsorted(fpr, max_fpr, "right"))

@@ -175,6 +175,12 @@ class SectionScores:
     is_target: BoolArray
     decisions: npt.NDArray[np.int_]
 
+    def __post_init__(self) -> None:
+        if self.is_anomaly.dtype != bool or self.is_target.dtype != bool:
+            raise TypeError(
+                "is_anomaly and is_target must be boolean: ~ of integers is another thing"
+            )
+
 
 @dataclass(frozen=True)
 class ResultTable:

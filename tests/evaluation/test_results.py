@@ -205,6 +205,12 @@ def test_one_class_only_leaves_cells_empty(kinds, columns, reason, tmp_path, cap
     np.testing.assert_array_equal(again.values, table.values)
 
 
+def test_integer_labels_are_refused():
+    labels = np.array([0, 1])
+    with pytest.raises(TypeError, match="boolean"):
+        SectionScores("00", np.zeros(2), labels, labels, labels)
+
+
 def test_a_nan_score_leaves_cells_empty(caplog):
     section = clips("00", "ssSS")
     section.scores[1] = np.nan
