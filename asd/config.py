@@ -1,0 +1,154 @@
+"""From baseline.yaml and flags to one frozen, checked Config: the only reader of YAML parameters."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asd.challenge.catalog import Challenge, load_challenge, split_dataset_name
+from asd.errors import UserError
+from asd.parameters import Parameters, convert, flags_of, parameter_fields
+
+DEFAULT_FILE = "baseline.yaml"
+
+
+@dataclass(frozen=True)
+class Config(Parameters):
+    """All parameters of a run, and the data set they are for ("dev" or "eval")."""
+
+    split: str = "dev"
+
+    @property
+    def challenge(self) -> Challenge:
+        """The challenge year."""
+        return load_challenge(self.dataset)
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machine types to work on, in the official order."""
+        return self.challenge.check_machines(self.split, list(self.machine_types))
+
+    @property
+    def score_name(self) -> str:
+        """The score to test with: "MAHALA" in its frame form is "MAHALA-FRAME"."""
+        is_frame_form = self.score == "MAHALA" and self.mahalanobis == "frame"
+        return "MAHALA-FRAME" if is_frame_form else self.score
+
+
+def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev") -> Config:
+    """Read the parameters of a run.
+
+    Parameters
+    ----------
+    file
+        A YAML file; None takes baseline.yaml in the current folder if there is one.
+    flags
+        Parameter name -> text (or list of texts) of the flags that were given; they win over the
+        file. Relative paths are meant from the current folder here, in the file from the file's.
+    split
+        "dev" or "eval".
+
+    Raises
+    ------
+    UserError
+        The file can't be read, a key is unknown or given twice, a value is bad, or values don't
+        fit each other. Names file, line and key, and what was expected.
+    """
+    if file is None and Path(DEFAULT_FILE).is_file():
+        file = Path(DEFAULT_FILE)
+    values = _read_file(file) if file else {}
+    by_name = {parameter.name: parameter for parameter in parameter_fields()}
+    for name, value in flags.items():
+        values[name] = _converted(by_name[name], value, where="")
+    config = Config(**values, split=split)
+    config = _split_dataset(config)
+    _check_together(config)
+    return config
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint at the most similar known word, or ""."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """Parameter name -> value, of a YAML file with one key per line."""
+    root = _parse_yaml(file)
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{file}:1: expected lines such as '--epochs: 100'")
+    values: dict[str, Any] = {}
+    known = {flag.lstrip("-"): p for p in parameter_fields() for flag in flags_of(p)}
+    for key_node, value_node in root.value:
+        key = str(key_node.value)
+        where = f"{file}:{key_node.start_mark.line + 1}: "
+        parameter = known.get(key.lstrip("-"))
+        if parameter is None:
+            spellings = [f"--{name}" for name in known]
+            hint = nearest(f"--{key.lstrip('-')}", spellings)
+            raise UserError(f"{where}unknown key {key!r}{hint or '; see asd train --help'}")
+        if parameter.name in values:
+            raise UserError(f"{where}{key} is given twice; remove one of the lines")
+        value = _converted(parameter, _plain(value_node), where)
+        values[parameter.name] = _beside(file, value)
+    return values
+
+
+def _parse_yaml(file: Path) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"{file}: cannot be read ({reason})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "syntax error"
+        raise UserError(f"{file}{line}: not valid YAML ({problem})") from None
+    return node
+
+
+def _plain(node: yaml.Node) -> Any:
+    """The value of a node, as plain Python."""
+    return yaml.safe_load(yaml.serialize(node))
+
+
+def _converted(parameter: Field[Any], value: Any, where: str) -> Any:
+    try:
+        return convert(parameter, value)
+    except ValueError as error:
+        flag = flags_of(parameter)[-1]
+        given = value if not isinstance(value, (list, tuple)) else " ".join(map(str, value))
+        raise UserError(f"{where}{flag}: expected {error}, got {given!r}") from None
+
+
+def _beside(file: Path, value: Any) -> Any:
+    """Relative paths in a file are meant from its folder."""
+    return file.parent / value if isinstance(value, Path) else value
+
+
+def _split_dataset(config: Config) -> Config:
+    """Take the official "DCASE2023T2ToyCar" apart into year and machine type."""
+    year, machine = split_dataset_name(config.dataset)
+    load_challenge(year)
+    if not machine:
+        return config
+    return replace(config, dataset=year, machine_types=(machine,))
+
+
+def _check_together(config: Config) -> None:
+    if config.win_length is not None and config.win_length > config.n_fft:
+        raise UserError(
+            f"--win_length: expected at most --n_fft ({config.n_fft}), got {config.win_length}"
+        )
+    if config.fmax is not None and config.fmax <= config.fmin:
+        raise UserError(
+            f"--fmax: expected more than --fmin ({config.fmin:g} Hz), got {config.fmax:g}"
+        )
+    if config.train_only and config.test_only:
+        raise UserError("--train_only and --test_only exclude each other; give one of them")

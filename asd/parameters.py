@@ -1,0 +1,253 @@
+"""All parameters: name, type, default, meaning and limits, each in one place.
+
+`Parameters` is the owner. The command line makes its flags and help from it, config.py reads YAML
+against it, and the values that a model was trained with are stored by these names.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+Check = Callable[[Any], str | None]
+"""Gives None for a good value, else what was expected."""
+
+
+def _at_least(low: float) -> Check:
+    return lambda value: None if value >= low else f"{low:g} or more"
+
+
+def _positive(value: float) -> str | None:
+    return None if value > 0 else "a number above 0"
+
+
+def _fraction(value: float) -> str | None:
+    return None if 0 < value < 1 else "a number between 0 and 1, neither included"
+
+
+def _max_fpr(value: float) -> str | None:
+    return None if 0 < value <= 1 else "a number above 0 and at most 1"
+
+
+def _one_of(*choices: str) -> Check:
+    return lambda value: None if value in choices else f"one of {', '.join(choices)}"
+
+
+def _parameter(
+    default: Any, group: str, meaning: str, check: Check | None = None, *flags: str
+) -> Any:
+    metadata = {"group": group, "meaning": meaning, "check": check, "flags": flags}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Every parameter of a run. Names and defaults are the official baseline's where it has them."""
+
+    dataset: str = _parameter(
+        "DCASE2023T2", "data",
+        "challenge year, DCASE2020T2 to DCASE2026T2; a machine type may be appended",
+    )  # fmt: skip
+    machine_types: tuple[str, ...] = _parameter(
+        (), "data", "machine types to work on (default: all of the data set)"
+    )
+    use_ids: tuple[int, ...] = _parameter(
+        (), "data",
+        "train one model per machine type on these sections together (default: one model per "
+        "section)",
+    )  # fmt: skip
+    dataset_directory: Path = _parameter(
+        Path("data"), "data", "folder of the data sets: <this>/dcase2023t2/dev_data/raw/..."
+    )
+    result_directory: Path = _parameter(
+        Path("results"), "data", "folder for models, logs, scores, tables and figures"
+    )
+    feature_directory: Path | None = _parameter(
+        None, "data", "folder for computed features (default: processed/ beside the raw data)"
+    )
+    export_dir: str = _parameter(
+        "baseline", "data", "name of this system's folders below the result folder"
+    )
+    model_name_suffix: str = _parameter(
+        "", "data", "text in file names that tells models apart (default: id(0_) and so on)",
+        None, "-tag", "--model_name_suffix",
+    )  # fmt: skip
+    is_auto_download: bool = _parameter(False, "data", "download missing data")
+    mono: bool | None = _parameter(
+        None, "data",
+        "True: files must have one channel; False: several, of which --channel is used; "
+        "null: as the challenge year says",
+    )  # fmt: skip
+    channel: str = _parameter(
+        "left", "data", "channel of files with several: left, right, or mix (their mean)",
+        _one_of("left", "right", "mix"),
+    )  # fmt: skip
+
+    model: str = _parameter("DCASE2023T2-AE", "system", "name of the system")
+    score: str = _parameter(
+        "MSE", "system", "anomaly score for testing: MSE, MAHALA, or all the system has"
+    )
+    seed: int = _parameter(13711, "system", "random seed", _at_least(0))
+    use_cuda: bool = _parameter(True, "system", "train and score on a CUDA device if there is one")
+    gpu_id: tuple[int, ...] = _parameter((0,), "system", "number of the CUDA device")
+    jobs: int = _parameter(
+        0, "system", "models to train at the same time (0: chosen for this machine)", _at_least(0)
+    )
+    log_interval: int = _parameter(
+        100, "system", "accepted for the official baseline.yaml; progress is shown anyway",
+        _at_least(1),
+    )  # fmt: skip
+
+    decision_threshold: float = _parameter(
+        0.9, "decision",
+        "a clip is decided anomalous if its score is above this quantile of normal scores",
+        _fraction,
+    )  # fmt: skip
+    threshold_fit: str = _parameter(
+        "batch", "decision",
+        "normal scores that the quantile is taken of: batch (scores of training batches, as the "
+        "official baseline does) or clip (scores of training clips)",
+        _one_of("batch", "clip"),
+    )  # fmt: skip
+    mahalanobis: str = _parameter(
+        "mean", "decision",
+        "distance in the score MAHALA: mean (of a clip's mean difference, as the official "
+        "baseline does) or frame (mean over frames of each one's own, the textbook form; its "
+        "results are named MAHALA-FRAME)",
+        _one_of("mean", "frame"),
+    )  # fmt: skip
+    max_fpr: float = _parameter(0.1, "decision", "pAUC is taken up to this false positive rate",
+                                _max_fpr)  # fmt: skip
+
+    n_mels: int = _parameter(128, "features", "number of mel bands", _at_least(1))
+    frames: int = _parameter(5, "features", "frames in a feature vector", _at_least(1))
+    frame_hop_length: int = _parameter(
+        1, "features", "frames between feature vectors", _at_least(1)
+    )
+    n_fft: int = _parameter(1024, "features", "length of the Fourier transform in samples",
+                            _at_least(2))  # fmt: skip
+    hop_length: int = _parameter(512, "features", "samples between frames", _at_least(1))
+    power: float = _parameter(
+        2.0, "features", "exponent of the magnitudes: 1 amplitude, 2 power", _positive
+    )
+    fmin: float = _parameter(0.0, "features", "lowest frequency in Hz", _at_least(0))
+    fmax: float | None = _parameter(
+        None, "features", "highest frequency in Hz (null: half the sampling rate)", _positive
+    )
+    win_length: int | None = _parameter(
+        None, "features", "window length in samples (null: n_fft)", _at_least(1)
+    )
+
+    batch_size: int = _parameter(256, "training", "feature vectors per training step", _at_least(2))
+    epochs: int = _parameter(100, "training", "passes over the training data", _at_least(1))
+    learning_rate: float = _parameter(
+        0.001, "training", "step size of Adam", _positive, "-lr", "--learning_rate"
+    )
+    shuffle: bool = _parameter(True, "training", "draw the training vectors in a new order each "
+                               "epoch")  # fmt: skip
+    validation_split: float = _parameter(
+        0.1, "training", "share of feature vectors held out for val_loss", _fraction
+    )
+    restart: bool = _parameter(
+        False, "training", "go on from the last checkpoint of an interrupted training"
+    )
+    checkpoint_path: Path | None = _parameter(
+        None, "training", "with --restart: the checkpoint to go on from"
+    )
+    train_only: bool = _parameter(False, "training", "train, do not test")
+    test_only: bool = _parameter(False, "training", "test, do not train")
+
+
+SWITCHES = ("restart", "train_only", "test_only")
+"""Parameters whose flag takes no value."""
+
+FEATURE_PARAMETERS = (
+    "n_mels", "frames", "frame_hop_length", "n_fft", "hop_length", "power", "fmin", "fmax",
+    "win_length", "channel",
+)  # fmt: skip
+"""What a model must be tested with as it was trained."""
+
+
+def parameter_fields() -> tuple[Field[Any], ...]:
+    """All parameters in order."""
+    return fields(Parameters)
+
+
+def flags_of(parameter: Field[Any]) -> tuple[str, ...]:
+    """Spellings of a parameter on the command line, the official YAML key among them."""
+    return tuple(parameter.metadata["flags"]) or (f"--{parameter.name}",)
+
+
+def convert(parameter: Field[Any], value: Any) -> Any:
+    """Turn what YAML or the command line gave into the parameter's type.
+
+    Raises
+    ------
+    ValueError
+        With what was expected.
+    """
+    kind = _KINDS[parameter.name]
+    converted = _convert(kind, value)
+    check = parameter.metadata["check"]
+    if check and converted is not None and (expected := check(converted)):
+        raise ValueError(expected)
+    return converted
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    optional = {int | None: int, float | None: float, bool | None: bool, Path | None: Path}
+    if kind in optional:
+        is_none = value is None or str(value).lower() in ("none", "null", "")
+        return None if is_none else _convert(optional[kind], value)
+    if kind in (tuple[int, ...], tuple[str, ...]):
+        item = int if kind == tuple[int, ...] else str
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        return tuple(_convert(item, one) for one in values)
+    return _CONVERTERS[kind](value)
+
+
+def _to_int(value: Any) -> int:
+    if not isinstance(value, bool):
+        try:
+            if float(value) == int(float(value)):
+                return int(value) if isinstance(value, (int, str)) else int(float(value))
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise ValueError("a whole number")
+
+
+def _to_float(value: Any) -> float:
+    try:
+        if not isinstance(value, bool) and (number := float(value)) == number:
+            return number
+    except (TypeError, ValueError):
+        pass
+    raise ValueError("a number")
+
+
+def _to_bool(value: Any) -> bool:
+    # "full" and "simple" are what the official --shuffle also takes.
+    words = {"true": True, "1": True, "yes": True, "full": True, "simple": True,
+             "false": False, "0": False, "no": False}  # fmt: skip
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise ValueError("True or False") from None
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if value is None:
+        return ""
+    raise ValueError("a text")
+
+
+_CONVERTERS: dict[Any, Callable[[Any], Any]] = {
+    int: _to_int,
+    float: _to_float,
+    bool: _to_bool,
+    str: _to_text,
+    Path: lambda value: Path(_to_text(value)),
+}
+_KINDS = get_type_hints(Parameters)

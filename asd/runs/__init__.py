@@ -1,0 +1,1 @@
+"""The hallway: plans jobs, runs them, and owns the order train, score, decide, write."""

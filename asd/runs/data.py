@@ -1,0 +1,64 @@
+"""Clips and features of a run: found, downloaded when asked for, computed once."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from asd.audio.features import Features
+from asd.audio.logmel import LogMelParameters
+from asd.audio.store import FeatureSpec, load_features
+from asd.challenge import layout
+from asd.challenge.clips import Clip
+from asd.config import Config
+from asd.errors import UserError
+from asd.systems import system_class
+
+ClipSet = Literal["train", "test"]
+
+
+def check_dataset(config: Config) -> None:
+    """Raise a UserError where the data set is not there at all and may not be downloaded."""
+    folder = layout.split_folder(config.dataset_directory, config.challenge, config.split) / "raw"
+    if not folder.is_dir() and not config.is_auto_download:
+        raise UserError(
+            f"{folder}: no such folder; download the data (asd download --dataset "
+            f"{config.dataset} -{config.split[0]}), set --is_auto_download True, "
+            "or name another --dataset_directory"
+        )
+
+
+def find_clips(config: Config, machine: str, clip_set: ClipSet) -> list[Clip]:
+    """Clips of a machine type in the official order, downloaded first if that is allowed."""
+    challenge, split = config.challenge, config.split
+    if config.is_auto_download:
+        from asd.challenge.download import download
+
+        download(challenge, split, [machine], config.dataset_directory)
+    find = layout.train_clips if clip_set == "train" else layout.test_clips
+    return find(config.dataset_directory, challenge, split, machine)
+
+
+def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Features:
+    """Features of clips of one machine type, from the store."""
+    folder = layout.features_folder(
+        config.feature_directory or config.dataset_directory,
+        config.challenge,
+        config.split,
+        clips[0].machine,
+    )
+    return load_features(clips, feature_spec(config), folder, threads)
+
+
+def feature_spec(config: Config) -> FeatureSpec:
+    """What the system is given of each clip."""
+    logmel = LogMelParameters(
+        n_mels=config.n_mels,
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        power=config.power,
+        fmin=config.fmin,
+        fmax=config.fmax,
+        win_length=config.win_length,
+    )
+    is_logmel = system_class(config.model).feature_kind == "logmel"
+    mono = config.challenge.channels == 1 if config.mono is None else config.mono
+    return FeatureSpec(logmel if is_logmel else None, config.channel, 1 if mono else 2)

@@ -1,0 +1,194 @@
+"""Take over what the public baseline trained: weights, score distributions, parameters."""
+
+import json
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asd.challenge.catalog import split_dataset_name
+from asd.config import Config
+from asd.errors import UserError
+from asd.files import write_json
+from asd.parameters import FEATURE_PARAMETERS, convert, parameter_fields
+from asd.runs.jobs import ModelFolder
+from asd.runs.models import StoredModel, plain_parameters, save_model
+from asd.systems.base import State
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(
+    r"(?P<model>[^_]+)_(?P<dataset>DCASE\d{4}T2[^_]+)(?:_(?P<tag>.+?))?(?P<eval>_Eval)?"
+    r"_seed(?P<seed>\d+)"
+)
+_SYSTEM = "DCASE2023T2-AE"
+_SCORES = {"mse": "MSE", "mahala": "MAHALA"}
+
+
+def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> list[str]:
+    """Store the models in the public baseline's `folder` as ours, below the result folder.
+
+    Parameters
+    ----------
+    folder
+        models/saved_model/<export_dir> of the public program.
+    gamma_file
+        JSON file: model name -> "mse" and "mahala" -> "shape", "loc", "scale"; in place of the
+        score_distr_*.pickle files in `folder`.
+    config
+        Where to store, and parameters for models without args.json.
+
+    Returns
+    -------
+    list of str
+        Names of the models.
+
+    Raises
+    ------
+    UserError
+        There is no model, or a file can't be read or is not what it should be.
+    """
+    files = sorted(folder.glob("*.pth"))
+    if not files:
+        raise UserError(f"{folder}: no .pth file in it; give the folder models/saved_model/<name>")
+    gammas = _read_json(gamma_file) if gamma_file else None
+    for file in files:
+        model = _read_model(file, gammas, config)
+        target = config.result_directory / "models" / config.export_dir / file.stem
+        write_json(ModelFolder(target).parameters, model.parameters)
+        save_model(ModelFolder(target).model, model)
+    log.info("%d model(s) stored in %s", len(files), config.result_directory / "models")
+    return [file.stem for file in files]
+
+
+def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) -> StoredModel:
+    match = _NAME.fullmatch(file.stem)
+    if not match:
+        raise UserError(
+            f"{file}: not a model name of the public baseline; expected one like "
+            "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711.pth"
+        )
+    dataset, machine = split_dataset_name(match["dataset"])
+    weights = _read_weights(file)
+    block = len(weights["cov_source"])
+    config = replace(
+        config,
+        dataset=dataset,
+        machine_types=(machine,),
+        split="eval" if match["eval"] else "dev",
+        seed=int(match["seed"]),
+        model_name_suffix=match["tag"] or "",
+        n_mels=block,
+        frames=weights["encoder.0.weight"].shape[1] // block,
+    )
+    config = replace(config, **_read_args(file))
+    parameters = {
+        **plain_parameters(config),
+        "model": _SYSTEM,
+        "sample_rate_hz": config.challenge.sample_rate_hz,
+    }
+    fits = {
+        name: _gamma(gammas[file.stem][key], file) if gammas else _read_pickle(file, key)
+        for key, name in _SCORES.items()
+        if gammas is None or _has_gamma(gammas, file, key)
+    }
+    state = {"network": weights, "samples": {}}
+    return StoredModel(_SYSTEM, parameters, state, {machine: {"batch": fits}})
+
+
+def _read_weights(file: Path) -> State:
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        keys = set(weights)
+    except Exception:  # torch raises many kinds for a damaged file
+        raise UserError(f"{file}: is damaged or no file of weights; copy it again") from None
+    missing = {"cov_source", "cov_target", "encoder.0.weight", "decoder.12.weight"} - keys
+    if missing:
+        raise UserError(f"{file}: is no autoencoder of the public baseline (no {min(missing)})")
+    return {name: value.detach() for name, value in weights.items()}
+
+
+def _read_args(file: Path) -> dict[str, Any]:
+    """Parameters from the public program's args.json, where it is."""
+    args_file = file.parents[2] / "checkpoint" / file.parent.name / file.stem / "args.json"
+    if not args_file.is_file():
+        return {}
+    given = _read_json(args_file)
+    names = {*FEATURE_PARAMETERS, "batch_size", "epochs", "learning_rate", "validation_split"}
+    try:
+        return {p.name: convert(p, given[p.name]) for p in parameter_fields()
+                if p.name in names and p.name in given}  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{args_file}: a value is wrong, expected {error}") from None
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected a JSON object")
+    return content
+
+
+def _has_gamma(gammas: Mapping[str, Any], file: Path, key: str) -> bool:
+    if file.stem not in gammas:
+        raise UserError(f"--gamma: has no entry for {file.stem}; add it or remove {file.name}")
+    return key in gammas[file.stem]
+
+
+def _gamma(entry: Mapping[str, Any], file: Path) -> list[float]:
+    try:
+        return [float(entry[key]) for key in ("shape", "loc", "scale")]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"--gamma: the entry for {file.stem} lacks a number for shape, loc or scale"
+        ) from None
+
+
+def _read_pickle(file: Path, key: str) -> list[float]:
+    path = file.with_name(f"score_distr_{file.stem}_{key}.pickle")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; copy it here or give the numbers with --gamma")
+    try:
+        with path.open("rb") as stream:
+            values = _NumberUnpickler(stream).load()  # noqa: S301 - it only knows numbers
+        shape, loc, scale = (float(value) for value in values)
+    except UserError:
+        raise
+    except Exception:  # a damaged pickle raises anything
+        raise UserError(f"{path}: is no pickled list of three numbers; copy it again") from None
+    return [shape, loc, scale]
+
+
+class _NumberUnpickler(pickle.Unpickler):
+    """Unpickles lists of numbers, NumPy scalars among them; refuses everything else."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise UserError(
+                f"{getattr(self, 'name', 'pickle')}: wants to load {module}.{name}; "
+                "only numbers are read from pickles"
+            )
+        return super().find_class(module.replace("numpy._core", _numpy_core()), name)
+
+
+def _numpy_core() -> str:
+    """NumPy 2 moved numpy.core to numpy._core; pickles of either load under both."""
+    import numpy as np
+
+    return "numpy._core" if hasattr(np, "_core") else "numpy.core"

@@ -1,0 +1,124 @@
+"""What there is to do: one job per model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asd.config import Config
+from asd.errors import UserError
+from asd.systems import system_class
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model: what it covers and what it is called.
+
+    Parameters
+    ----------
+    config
+        Parameters of the run.
+    machines
+        Machine types that the model learns from and scores.
+    sections
+        Sections that it learns from; it scores all sections.
+    tag
+        What tells models of one machine type apart in file names, "id(0_)".
+    """
+
+    config: Config
+    machines: tuple[str, ...]
+    sections: tuple[str, ...]
+    tag: str
+
+    @property
+    def label(self) -> str:
+        """A name for messages."""
+        return " ".join([*self.machines, self.tag]) if len(self.machines) == 1 else self.tag
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model as the official baseline writes it."""
+        c = self.config
+        machine = self.machines[0] if len(self.machines) == 1 else ""
+        words = [c.model, f"{c.dataset}{machine}", self.tag, "Eval" if c.split == "eval" else ""]
+        return "_".join([*filter(None, words), f"seed{c.seed}"])
+
+    @property
+    def folder(self) -> "ModelFolder":
+        """Where the model and its training log lie."""
+        c = self.config
+        return ModelFolder(c.result_directory / "models" / c.export_dir / self.model_name)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The finished model."""
+        return self.path / "model.pt"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last whole epoch."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """Losses per epoch."""
+        return self.path / "log.csv"
+
+    @property
+    def figure(self) -> Path:
+        """Loss curves."""
+        return self.path / "loss.png"
+
+    @property
+    def parameters(self) -> Path:
+        """All parameters of the training, to read."""
+        return self.path / "parameters.json"
+
+
+def plan_jobs(config: Config) -> list[Job]:
+    """The models of a run.
+
+    One model per machine type and section, as the public scripts train them; with `--use_ids` one
+    per machine type over those sections; one for all where the system covers a whole challenge.
+
+    Raises
+    ------
+    UserError
+        A machine type, a section or the system is unknown, or a tag would name several models.
+    """
+    machines = config.machines
+    if system_class(config.model).scope == "challenge":
+        return [Job(config, machines, (), config.model_name_suffix)]
+    jobs = [job for machine in machines for job in _machine_jobs(config, machine)]
+    if config.model_name_suffix and len(jobs) > len(machines):
+        raise UserError(
+            f"--model_name_suffix: {config.model_name_suffix!r} would name the models of several "
+            "sections; give --use_ids too"
+        )
+    return jobs
+
+
+def _machine_jobs(config: Config, machine: str) -> list[Job]:
+    known = config.challenge.split(config.split).sections[machine]
+    if config.use_ids:
+        groups = [tuple(f"{number:02}" for number in config.use_ids)]
+    else:
+        groups = [(section,) for section in known]
+    for section in (section for group in groups for section in group):
+        if section not in known:
+            raise UserError(
+                f"--use_ids: {machine} has no section {section} in the {config.split} data of "
+                f"{config.dataset}; it has {', '.join(known)}"
+            )
+    return [Job(config, (machine,), group, _tag(config, group)) for group in groups]
+
+
+def _tag(config: Config, sections: tuple[str, ...]) -> str:
+    """The public scripts' tag: id(0_), or id(0_1_2_)."""
+    return config.model_name_suffix or f"id({''.join(f'{int(s)}_' for s in sections)})"

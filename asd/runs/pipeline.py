@@ -1,0 +1,97 @@
+"""The steps of a run over all its jobs: train, test, summarize."""
+
+import logging
+from collections.abc import Sequence
+
+from asd.audio.store import available_cores
+from asd.config import Config
+from asd.errors import UserError
+from asd.evaluation.summary import format_summary, write_summary
+from asd.evaluation.summary import summarize as read_summary
+from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
+from asd.runs.jobs import Job, plan_jobs
+from asd.runs.parallel import Failure, default_at_once, run_jobs, training_progress
+from asd.runs.testing import evaluate_job
+from asd.runs.training import device, train_job
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Config) -> None:
+    """Train all models of a run.
+
+    Raises
+    ------
+    UserError
+        Nothing can be done, or, after all other jobs are done, some could not be.
+    """
+    check_dataset(config)
+    jobs, failures = _with_features(config, plan_jobs(config), "train")
+    if jobs:
+        at_once = default_at_once(jobs, device(config))
+        log.info("training on %s, %d model(s) at a time", device(config), at_once)
+        with training_progress(jobs):
+            failures += run_jobs(train_job, jobs, at_once)
+    _report(failures, len(jobs))
+    log.info("models and logs: %s", jobs[0].folder.path.parent)
+
+
+def test(config: Config) -> None:
+    """Score the test clips with all models of a run, and write the result files.
+
+    Raises
+    ------
+    UserError
+        Nothing can be done, or, after all other jobs are done, some could not be.
+    """
+    check_dataset(config)
+    jobs, failures = _with_features(config, plan_jobs(config), "test")
+    failures += run_jobs(evaluate_job, jobs, at_once=1)
+    _report(failures, len(jobs))
+
+
+def train_and_test(config: Config) -> None:
+    """What the official train.py does: train, then test, unless told to do one only."""
+    if not config.test_only:
+        train(config)
+    if not config.train_only:
+        test(config)
+
+
+def _with_features(
+    config: Config, jobs: Sequence[Job], clip_set: ClipSet
+) -> tuple[list[Job], list[Failure]]:
+    """Compute all features with all cores first; jobs whose clips can't be used are failures."""
+    failures = {}
+    for machine in dict.fromkeys(machine for job in jobs for machine in job.machines):
+        try:
+            find_features(config, find_clips(config, machine, clip_set), available_cores())
+        except UserError as error:
+            failures[machine] = str(error)
+    good = [job for job in jobs if not failures.keys() & set(job.machines)]
+    by_machine = {job.machines[0]: job for job in jobs}
+    return good, [Failure(by_machine[machine], why) for machine, why in failures.items()]
+
+
+def _report(failures: Sequence[Failure], done: int) -> None:
+    if not failures:
+        return
+    if len(failures) == 1:
+        raise UserError(failures[0].reason)
+    for failure in failures:
+        log.error("%s: %s", failure.job.label, failure.reason)
+    raise UserError(f"{len(failures)} jobs could not be done (see above); {done} could")
+
+
+def summarize(config: Config) -> None:
+    """Write the summary tables and their figure, and print the tables.
+
+    Raises
+    ------
+    UserError
+        There are no results, a result file is damaged, or the folder can't be written to.
+    """
+    summary = read_summary(config.result_directory, config.challenge, config.split, config.export_dir)
+    write_summary(summary)
+    print(format_summary(summary))
+    log.info("tables and figures: %s", summary.folder)

@@ -1,0 +1,116 @@
+"""Test the model of a job: scores, decisions, metrics, pictures."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asd.challenge.clips import LABELS, Clip
+from asd.config import Config
+from asd.errors import UserError
+from asd.evaluation import results
+from asd.evaluation.threshold import GammaFit
+from asd.runs.data import find_clips, find_features
+from asd.runs.jobs import Job
+from asd.runs.models import StoredModel, check_features, load_model
+from asd.runs.training import device
+from asd.systems import create_system
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_job(job: Job, threads: int) -> None:
+    """Score the test clips of a job's machine types, and write the result files.
+
+    All sections of a machine type are scored, also those that the model did not learn from, as
+    the public baseline does. Metrics and figures need labels: the development data set, or the
+    evaluation data set once its clips lie renamed in test_rename/.
+
+    Raises
+    ------
+    UserError
+        The model is missing, damaged, or was trained with other feature parameters; clips can't
+        be used; the result folder can't be written to.
+    """
+    torch.set_num_threads(threads)
+    config, path = job.config, job.folder.model
+    model = load_model(path, _train_hint(job))
+    system = create_system(model.system, {**model.parameters, "device": device(config)})
+    wanted = _wanted_scores(config.score_name, system.score_names)
+    system.load_state(model.state)
+    for machine in job.machines:
+        clips = find_clips(config, machine, "test")
+        features = find_features(config, clips, threads)
+        check_features(path, model, config, features.sample_rate_hz)
+        scores = system.score(clips, features)
+        for name in wanted:
+            threshold = _threshold(path, model, machine, name, config)
+            values = scores[name].astype(np.float32).astype(np.float64)
+            _write_results(job, machine, name, clips, values, threshold)
+
+
+def _train_hint(job: Job) -> str:
+    c = job.config
+    restart = " --restart" if job.folder.checkpoint.is_file() else ""
+    return f"train it first: asd train -{c.split[0]} --machine_types {job.machines[0]}{restart}"
+
+
+def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
+    if score.lower() == "all":
+        return list(known)
+    if score not in known:
+        raise UserError(f"--score: {score!r} is unknown; choose from {', '.join(known)}, all")
+    return [score]
+
+
+def _threshold(
+    path: Path, model: StoredModel, machine: str, score: str, config: Config
+) -> float:
+    kinds = model.thresholds[machine]
+    kind = config.threshold_fit if len(kinds) > 1 else next(iter(kinds))
+    if score not in kinds.get(kind, {}):
+        raise UserError(
+            f"{path}: has no {kind} distribution of {score} scores to decide by (it was imported); "
+            "train the model here, or set --threshold_fit batch and --score MSE or MAHALA"
+        )
+    return GammaFit(*kinds[kind][score]).quantile(config.decision_threshold)
+
+
+def _write_results(
+    job: Job,
+    machine: str,
+    score: str,
+    clips: Sequence[Clip],
+    scores: NDArray[np.float64],
+    threshold: float,
+) -> None:
+    config = job.config
+    folder = results.score_folder(config.result_directory, config.split, config.export_dir, score)
+    name = results.ResultName(config.dataset, machine, config.split, config.seed, job.tag)
+    labelled = all(clip.label in LABELS for clip in clips)
+    sections = []
+    for section in sorted({clip.section for clip in clips}):
+        chosen = [i for i, clip in enumerate(clips) if clip.section == section]
+        names = [clips[i].file_name for i in chosen]
+        decisions = (scores[chosen] > threshold).astype(int)
+        results.write_scores(folder / name.scores(section), names, scores[chosen])
+        results.write_decisions(folder / name.decisions(section), names, decisions)
+        if config.split == "eval" and not labelled:
+            score_file, decision_file = results.submission_names(machine, section)
+            results.write_scores(folder / score_file, names, scores[chosen])
+            results.write_decisions(folder / decision_file, names, decisions)
+        sections.append(
+            results.SectionScores(
+                section,
+                scores[chosen],
+                np.array([clips[i].is_anomaly for i in chosen]),
+                np.array([clips[i].is_target for i in chosen]),
+                decisions,
+            )
+        )
+    if labelled:
+        table = results.result_table(sections, config.max_fpr, f"{machine} {score}")
+        results.write_result(folder / name.table(), table)

@@ -1,0 +1,166 @@
+"""Train the model of a job: clips, features, fit, thresholds, and the files that remain."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asd.config import Config
+from asd.errors import UserError
+from asd.evaluation.threshold import fit_gamma
+from asd.files import write_json, write_text
+from asd.runs.data import find_clips, find_features
+from asd.runs.jobs import Job, ModelFolder
+from asd.runs.models import (
+    StoredModel,
+
+    load_checkpoint,
+    plain_parameters,
+    save_checkpoint,
+    save_model,
+)
+from asd.systems import create_system
+from asd.systems.base import Epoch, State, System
+
+log = logging.getLogger(__name__)
+
+# What may change between a checkpoint and the training that goes on from it.
+_FREE_TO_CHANGE = (
+    "epochs", "restart", "checkpoint_path", "result_directory", "dataset_directory",
+    "feature_directory", "export_dir", "model_name_suffix", "machine_types", "use_ids", "jobs",
+    "use_cuda", "gpu_id", "log_interval", "score", "decision_threshold", "threshold_fit",
+    "mahalanobis", "max_fpr", "is_auto_download", "mono", "train_only", "test_only",
+)  # fmt: skip
+
+
+def train_job(job: Job, threads: int) -> None:
+    """Train a job's model and store it in the job's folder.
+
+    With `--restart` the training goes on from the last checkpoint. An older model in the folder
+    is removed when training starts, so that an interrupted run leaves a checkpoint, not a stale
+    model.
+
+    Parameters
+    ----------
+    threads
+        Processor cores to use.
+
+    Raises
+    ------
+    UserError
+        Clips, features or the checkpoint can't be used, or the folder can't be written to.
+    """
+    torch.set_num_threads(threads)
+    config, folder = job.config, job.folder
+    machine = job.machines[0]
+    clips = find_clips(config, machine, "train")
+    features = find_features(config, clips, threads)
+    chosen = [i for i, clip in enumerate(clips) if clip.section in job.sections]
+    clips, features = [clips[i] for i in chosen], features.select(chosen)
+    _check_sections(job, {clip.section for clip in clips})
+    parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
+    writer = _EpochWriter(folder, {**_checked(parameters), "clips": len(clips)})
+    resume = writer.resume(config) if config.restart else writer.begin(parameters)
+    system = create_system(config.model, {**vars(config), "device": device(config)})
+    system.fit(clips, features, seed=config.seed, on_epoch=writer, resume=resume)
+    thresholds = {machine: _fit_thresholds(system, machine)}
+    model = StoredModel(config.model, parameters, system.state(), thresholds)
+    save_model(folder.model, model)
+    writer.draw(job.model_name)
+
+
+def device(config: Config) -> str:
+    """ "cuda:0", or "cpu" where there is no CUDA device or it is not wanted."""
+    if config.use_cuda and torch.cuda.is_available():
+        return f"cuda:{config.gpu_id[0]}" if config.gpu_id else "cuda"
+    return "cpu"
+
+
+def _check_sections(job: Job, found: set[str]) -> None:
+    for section in job.sections:
+        if section not in found:
+            raise UserError(
+                f"{job.machines[0]}: no training clip of section {section} in the "
+                f"{job.config.split} data of {job.config.dataset}; add clips or leave the section "
+                "out (--use_ids)"
+            )
+
+
+def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parameters.items() if key not in _FREE_TO_CHANGE}
+
+
+def _fit_thresholds(system: System, machine: str) -> dict[str, dict[str, list[float]]]:
+    fits: dict[str, dict[str, list[float]]] = {}
+    for kind in system.threshold_kinds:
+        samples = system.threshold_samples(kind, machine)
+        gammas = {score: fit_gamma(values) for score, values in samples.items()}
+        fits[kind] = {score: [g.shape, g.loc, g.scale] for score, g in gammas.items()}
+    return fits
+
+
+class _EpochWriter:
+    """Writes log.csv and the checkpoint after each epoch.
+
+    `checked` is what a checkpoint must share with the training that goes on from it.
+    """
+
+    def __init__(self, folder: ModelFolder, checked: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._checked = checked
+        self._rows: list[dict[str, float]] = []
+
+    def begin(self, parameters: Mapping[str, Any]) -> None:
+        """Start afresh: remove what an earlier training left."""
+        folder = self._folder
+        for leftover in (folder.model, folder.checkpoint, folder.log, folder.figure):
+            leftover.unlink(missing_ok=True)
+        write_json(folder.parameters, dict(parameters))
+
+    def resume(self, config: Config) -> State:
+        """The snapshot to go on from, with the log so far."""
+        path = config.checkpoint_path or self._folder.checkpoint
+        content = load_checkpoint(path, self._checked)
+        self._rows = list(content["rows"])
+        if len(self._rows) > config.epochs:
+            raise UserError(
+                f"{path}: has {len(self._rows)} epochs done, --epochs asks for {config.epochs}; "
+                "set more --epochs or train without --restart"
+            )
+        self._folder.model.unlink(missing_ok=True)
+        snapshot: State = content["system"]
+        return snapshot
+
+    def __call__(self, epoch: Epoch) -> None:
+        self._rows.append(dict(epoch.losses))
+        content = {"rows": self._rows, "system": epoch.snapshot()}
+        save_checkpoint(self._folder.checkpoint, self._checked, content)
+        write_text(self._folder.log, format_log(self._rows))
+
+    def draw(self, title: str) -> None:
+        """Draw the loss curves."""
+        from asd.report.figures import loss_curve  # slow to import, and only needed at the end
+
+        columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}
+        loss_curve(columns, self._folder.figure, title)
+
+
+def format_log(rows: list[dict[str, float]]) -> str:
+    """The text of log.csv: a header, then a row per epoch, shortest digits that say it all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def epochs_done(log_file: Path) -> int:
+    """Number of epochs in a log.csv; 0 if there is none."""
+    try:
+        return max(log_file.read_text(encoding="utf-8").count("\n") - 1, 0)
+    except OSError:
+        return 0
