@@ -1,0 +1,168 @@
+"""Frontends: a batch of waveforms of one length in, a batch of embeddings out.
+
+A frontend has two steps, so that the first runs in full precision and without gradients:
+`features` (fixed) and `embed` (learned). `sizes` are the widths of the branches that lie side by
+side in an embedding.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from asd.errors import UserError
+from asd.systems.embedding import networks, spectra
+
+
+class Frontend(nn.Module):
+    """What frontends have in common.
+
+    Parameters
+    ----------
+    sizes
+        Width of each branch of an embedding.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def features(self, waves: Tensor) -> list[Tensor]:
+        """Fixed features of waves of shape (N, samples), one tensor per branch."""
+        raise NotImplementedError
+
+    def embed(self, features: Sequence[Tensor]) -> Tensor:
+        """Embeddings of shape (N, sum of sizes)."""
+        raise NotImplementedError
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Embeddings of waves of shape (N, samples)."""
+        return self.embed(self.features(waves))
+
+
+class SpectralNetwork(Frontend):
+    """Networks on the spectrum of the whole clip and on spectrograms of several window lengths.
+
+    The whole-clip branch comes first in an embedding, the others in the order of `windows`.
+
+    Parameters
+    ----------
+    samples
+        Length of the waveforms.
+    sample_rate_hz
+        Their sampling rate.
+    windows
+        n_fft of each spectrogram; the hop is half of it.
+    whole_clip
+        Whether there is a branch on the spectrum of the whole clip.
+    width
+        Width of each branch.
+    low_hz, high_hz
+        Range of the spectrograms, ends included.
+    kernels
+        (kernel, stride) of the three whole-clip convolutions.
+
+    Raises
+    ------
+    UserError
+        The waveforms are too short for a branch.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        sample_rate_hz: int,
+        *,
+        windows: Sequence[int] = (1024,),
+        whole_clip: bool = True,
+        width: int = 128,
+        low_hz: float = 200.0,
+        high_hz: float = 8000.0,
+        kernels: Sequence[tuple[int, int]] = networks.FFT_KERNELS,
+    ) -> None:
+        super().__init__((width,) * (whole_clip + len(windows)))
+        self.clip_net: networks.SpectrumNet | None = None
+        if whole_clip:
+            _check_spectrum(samples, kernels, sample_rate_hz)
+            self.clip_net = networks.SpectrumNet(samples // 2 + 1, width, kernels)
+        self.bins = [spectra.bin_range(n, low_hz, high_hz, sample_rate_hz) for n in windows]
+        self.window_nets = nn.ModuleList()
+        for number, (n_fft, (first, end)) in enumerate(zip(windows, self.bins, strict=True)):
+            _check_frames(samples, n_fft, sample_rate_hz)
+            self.window_nets.append(networks.SpectrogramNet(end - first, width))
+            window = spectra.spectrogram_window(n_fft)
+            self.register_buffer(f"window{number}", window, persistent=False)
+
+    @torch.no_grad()
+    def features(self, waves: Tensor) -> list[Tensor]:
+        """Spectrum of the whole clip, shape (N, bins), and spectrograms (N, bins, frames)."""
+        found = [] if self.clip_net is None else [spectra.clip_spectrum(waves)]
+        for number, (first, end) in enumerate(self.bins):
+            window = self.get_buffer(f"window{number}")
+            found.append(spectra.spectrogram(waves, window)[:, first:end])
+        return found
+
+    def embed(self, features: Sequence[Tensor]) -> Tensor:
+        """Embeddings, shape (N, branches * width)."""
+        nets = [*([] if self.clip_net is None else [self.clip_net]), *self.window_nets]
+        return torch.cat([net(x) for net, x in zip(nets, features, strict=True)], dim=1)
+
+
+class PooledSpectrogram(Frontend):
+    """Mel spectrogram pooled over time or frequency; nothing is learned.
+
+    Magnitudes on HTK mel triangles from 0 Hz to `high_hz`, without logarithm.
+
+    Parameters
+    ----------
+    pool
+        "time_mean", "time_max", "frequency_mean" or "frequency_max": over which axis, and how.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        sample_rate_hz: int,
+        *,
+        n_fft: int = 1024,
+        mels: int = 128,
+        high_hz: float = 8000.0,
+        pool: str = "time_mean",
+    ) -> None:
+        self.axis, self.how = pool.split("_")
+        by_time = self.axis == "time"
+        super().__init__((mels if by_time else spectra.frame_count(samples, n_fft),))
+        filters = spectra.mel_filters(n_fft, mels, high_hz, sample_rate_hz)
+        self.register_buffer("window", spectra.spectrogram_window(n_fft), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    @torch.no_grad()
+    def features(self, waves: Tensor) -> list[Tensor]:
+        """Mel magnitudes, shape (N, frames, mels)."""
+        frames = spectra.spectrogram(waves, self.get_buffer("window")).transpose(1, 2)
+        return [frames @ self.get_buffer("filters")]
+
+    def embed(self, features: Sequence[Tensor]) -> Tensor:
+        """Pooled magnitudes, shape (N, mels) or (N, frames)."""
+        axis = 1 if self.axis == "time" else 2
+        return features[0].mean(dim=axis) if self.how == "mean" else features[0].amax(dim=axis)
+
+
+def _check_spectrum(samples: int, kernels: Sequence[tuple[int, int]], sample_rate_hz: int) -> None:
+    shortest = 1
+    for kernel, stride in reversed(kernels):
+        shortest = (shortest - 1) * stride + kernel
+    _check_length(samples, 2 * (shortest - 1), sample_rate_hz, "its whole-clip branch")
+
+
+def _check_frames(samples: int, n_fft: int, sample_rate_hz: int) -> None:
+    shortest = (networks.SHORTEST_AXIS - 1) * (n_fft // 2)
+    _check_length(samples, shortest, sample_rate_hz, f"its branch with window {n_fft}")
+
+
+def _check_length(samples: int, shortest: int, sample_rate_hz: int, branch: str) -> None:
+    if samples < shortest:
+        raise UserError(
+            f"input length {samples / sample_rate_hz:g} s is too short for the frontend: {branch} "
+            f"needs {shortest / sample_rate_hz:g} s; set a longer input_s, or leave the branch out"
+        )

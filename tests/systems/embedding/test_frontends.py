@@ -1,0 +1,184 @@
+"""Frontends against the public toolkit's outputs for the same weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asd.errors import UserError
+from asd.systems.embedding import crops, published, spectra
+from asd.systems.embedding.frontends import PooledSpectrogram, SpectralNetwork
+
+DATA = Path(__file__).parents[2] / "data" / "embedding"
+GOLDEN = np.load(DATA / "frontends.npz")
+TOOLKIT_KEYS = json.loads((DATA / "toolkit_keys.json").read_text())
+RATE = 16000
+CASES = {
+    "tiny16_1024_4s5": (1, (1024,), 16),
+    "tiny16_0256_1024_4096_4s5": (2, (256, 1024, 4096), 16),
+    "full128_1024_4s5": (4, (1024,), 128),
+    "full128_0256_1024_4096_4s5": (5, (256, 1024, 4096), 128),
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
+
+def golden(key: str) -> torch.Tensor:
+    return torch.from_numpy(GOLDEN[key])
+
+
+def waves(key: str = "waves_4.5s") -> torch.Tensor:
+    return torch.from_numpy(GOLDEN[key].astype(np.float32) / 32768)
+
+
+def toolkit_weights(frontend: SpectralNetwork, seed: int) -> dict[str, torch.Tensor]:
+    """The toolkit's state dict that the golden outputs were made with: a rule, not stored.
+
+    Entry j is drawn from RandomState(seed * 100003 + j) and scaled by its kind.
+    """
+    ours = frontend.state_dict()
+    weights: dict[str, torch.Tensor] = {}
+    for key in TOOLKIT_KEYS:
+        if key.endswith(("window", "num_batches_tracked")) or published.our_name(key) not in ours:
+            continue
+        shape = ours[published.our_name(key)].shape
+        random = np.random.RandomState(seed * 100003 + len(weights))
+        r = random.randint(-127, 128, size=tuple(shape)) / 127
+        if key.endswith("running_mean"):
+            value = 0.05 * r
+        elif key.endswith("running_var"):
+            value = 1 + np.abs(r)
+        else:
+            value = r * np.sqrt(6 / max(1, int(np.prod(shape[1:]))))
+        weights[key] = torch.from_numpy(value.astype(np.float32))
+    return weights
+
+
+def build(case: str) -> SpectralNetwork:
+    seed, windows, width = CASES[case]
+    frontend = SpectralNetwork(72000, RATE, windows=windows, width=width)
+    state = published.from_toolkit(toolkit_weights(frontend, seed))
+    missing, unexpected = frontend.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing)
+    return frontend
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c != "full128_1024_4s5"])
+def test_embeddings_equal_the_toolkits(case):
+    frontend = build(case)
+    expected = golden(f"{case}/eval_out")
+    with torch.inference_mode():
+        got = frontend.eval()(waves())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("case", ["tiny16_1024_4s5", "full128_1024_4s5"])
+def test_training_mode_equals_the_toolkits(case):
+    frontend = build(case)
+    expected = golden(f"{case}/train_out")
+    got = frontend.train()(waves()).detach()
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+    for key in GOLDEN.files:
+        if key.startswith(f"{case}/after_train/"):
+            name = published.our_name(key.removeprefix(f"{case}/after_train/"))
+            torch.testing.assert_close(
+                frontend.state_dict()[name], golden(key), rtol=1e-3, atol=1e-4
+            )
+
+
+def test_spectra_equal_the_toolkits():
+    frontend = SpectralNetwork(72000, RATE, windows=(256, 1024, 4096), width=16)
+    clip, *windows = frontend.features(waves())
+    case = "tiny16_0256_1024_4096_4s5"
+    torch.testing.assert_close(
+        clip[0, :500], golden(f"{case}/fft_clip0_head"), rtol=1e-4, atol=1e-4
+    )
+    for number, spectrogram in enumerate(windows):
+        expected = golden(f"{case}/stft{number}_clip0")
+        assert spectrogram.shape[1] == expected.shape[0]
+        torch.testing.assert_close(spectrogram[0, :, :8], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "windows", "width", "count"),
+    [
+        (4.5, (1024,), 16, 41362),
+        (10, (1024,), 128, 2495568),
+        (11, (1024,), 128, 2511952),
+        (18, (256, 1024, 4096), 128, 5131504),
+        (12, (256, 1024, 4096), 16, 82422),
+    ],
+)
+def test_parameter_counts(seconds, windows, width, count):
+    frontend = SpectralNetwork(int(seconds * RATE), RATE, windows=windows, width=width)
+    assert sum(p.numel() for p in frontend.parameters()) == count
+    assert sum(frontend.sizes) == width * (1 + len(windows))
+
+
+def test_the_mapping_covers_the_toolkits_names_one_to_one():
+    frontend = SpectralNetwork(72000, RATE, windows=(256, 1024, 4096), width=16)
+    names = [published.our_name(k) for k in TOOLKIT_KEYS if not k.endswith("window")]
+    assert sorted(names) == sorted(frontend.state_dict())
+    with pytest.raises(KeyError, match="no_such_layer"):
+        published.our_name("no_such_layer.weight")
+
+
+@pytest.mark.parametrize("pool", ["time_mean", "time_max", "freq_mean"])
+def test_pooled_spectrogram(pool):
+    clips = waves("frontends/waveform_int16")
+    ours = pool.replace("freq", "frequency")
+    frontend = PooledSpectrogram(clips.shape[1], RATE, pool=ours)
+    expected = golden(f"frontends/raw_spec_{pool}")
+    torch.testing.assert_close(frontend(clips), expected, rtol=1e-4, atol=1e-6)
+    assert frontend.sizes == (expected.shape[1],)
+
+
+def test_bin_range_keeps_the_ends():
+    assert spectra.bin_range(256, 200, 8000, RATE) == (4, 129)
+    assert spectra.bin_range(1024, 200, 8000, RATE) == (13, 513)
+    assert spectra.bin_range(1024, 250, 1000, RATE) == (16, 65)  # both ends on a bin
+
+
+@pytest.mark.parametrize(("whole_clip", "message"), [(True, "whole-clip"), (False, "window 1024")])
+def test_too_short_an_input_is_refused(whole_clip, message):
+    with pytest.raises(UserError, match=f"0.3 s is too short.*{message}"):
+        SpectralNetwork(4800, RATE, whole_clip=whole_clip)
+
+
+@pytest.mark.parametrize("whole_clip", [True, False])
+def test_the_shortest_input_named_in_the_error_works(whole_clip):
+    shortest = 70014 if whole_clip else 5120
+    frontend = SpectralNetwork(shortest, RATE, whole_clip=whole_clip, width=16).eval()
+    assert frontend(torch.zeros(1, shortest)).shape == (1, 32 if whole_clip else 16)
+    with pytest.raises(UserError):
+        SpectralNetwork(shortest - 1, RATE, whole_clip=whole_clip, width=16)
+
+
+@pytest.mark.parametrize("case", ["n10_crop25", "n30_crop12", "n8_crop8", "n9_crop10"])
+def test_crops_equal_the_toolkits(case):
+    length, width = (int(part.lstrip("ncrop")) for part in case.split("_"))
+    seed = {"n10_crop25": 20, "n30_crop12": 40, "n8_crop8": 18, "n9_crop10": 19}[case]
+    repeated = length * -(-width // length)
+    random = int(np.random.RandomState(seed).randint(0, repeated - width + 1))
+    rows = torch.arange(-5, length + 40)  # the clip of the case lies in the middle
+    places = (torch.tensor([5, 5]), torch.tensor([length, length]), torch.tensor([0, random]))
+    fixed, shuffled = crops.gather_crops(rows, *places, width)
+    np.testing.assert_array_equal(fixed, GOLDEN[f"crops/{case}_fixed"])
+    np.testing.assert_array_equal(shuffled, GOLDEN[f"crops/{case}_shuffled"])
+
+
+def test_long_clips_are_gathered_as_short_ones_are():
+    rows = torch.arange(100)
+    places = (torch.tensor([0, 40]), torch.tensor([40, 60]), torch.tensor([3, 50]))
+    got = crops.gather_crops(rows, *places, 10)
+    np.testing.assert_array_equal(got, [np.arange(3, 13), np.arange(90, 100)])
+
+
+def test_offsets_cover_what_fits():
+    lengths = torch.tensor([10, 25, 7]).repeat(2000)
+    offsets = crops.random_offsets(lengths, 10, torch.Generator().manual_seed(0)).view(-1, 3)
+    assert offsets.amin(dim=0).tolist() == [0, 0, 0]
+    assert offsets.amax(dim=0).tolist() == [0, 15, 4]  # 7 samples are repeated to 14
