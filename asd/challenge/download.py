@@ -205,7 +205,6 @@ def _install(
 ) -> None:
     with explained(machine_dir):
         machine_dir.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(machine_dir)
     path = machine_dir.parent / archive.name
     unpacked = machine_dir / f".{archive.name}.unpacking"
     try:
@@ -217,11 +216,6 @@ def _install(
             machine_dir.rmdir()
     if not keep:
         path.unlink()
-
-
-def _remove_leftovers(machine_dir: Path) -> None:
-    for folder in machine_dir.glob(".*.unpacking"):
-        shutil.rmtree(folder)
 
 
 def _obtain(archive: _Archive, path: Path, unpacked: Path, patience: Patience) -> None:
@@ -243,7 +237,7 @@ def _obtain(archive: _Archive, path: Path, unpacked: Path, patience: Patience) -
             if is_last:
                 raise UserError(
                     f"{archive.url}: the archive is wrong on the second attempt too ({error}); "
-                    "try again later, or unpack it by hand into " + str(unpacked.parent)
+                    f"try again later, or unpack it by hand into {unpacked.parent}"
                 ) from error
             _log.warning("%s: the archive is wrong (%s); getting it again", archive.url, error)
 

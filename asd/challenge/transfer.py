@@ -93,7 +93,7 @@ def fetch_file(url: str, target: Path, size: int | None, patience: Patience) -> 
     target
         Where to put it; its folder must exist.
     size
-        Its length in bytes where that is known. A longer part is thrown away.
+        Its length in bytes where that is known.
     patience
         How long to bear with the server.
 
@@ -127,10 +127,7 @@ class _Download:
     def attempt(self) -> None:
         """Fetch what is missing. On return the part has all that the server has."""
         have = self.have()
-        if self.size is not None and have > self.size:
-            self._discard()
-            have = 0
-        if self.size is not None and have == self.size > 0:
+        if have and have == self.size:
             return
         try:
             with _connection(self.url, self._headers(have), self.patience) as response:
