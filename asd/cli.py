@@ -1,4 +1,4 @@
-"""Words on the command line -> one call. No logic; modules are imported when a command needs them."""
+"""Words on the command line -> one call. No logic; a command imports what it needs."""
 
 import argparse
 import sys
@@ -229,7 +229,7 @@ def _add_synthesize(commands: Any) -> None:
     command.add_argument("--test", type=int, default=12, metavar="N",
                          help="test clips per section, domain and label (default: 12)")  # fmt: skip
     command.add_argument("--seconds", type=float, nargs="+", default=[2.0], metavar="S",
-                         help="length of the clips, or shortest and longest (default: 2)")  # fmt: skip
+                         help="length, or shortest and longest (default: 2)")  # fmt: skip
     command.add_argument("--overwrite", action="store_true",
                          help="replace machine types that are there")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""From baseline.yaml and flags to one frozen, checked Config: the only reader of YAML parameters."""
+"""From baseline.yaml and flags to one frozen, checked Config; nothing else reads parameters."""
 
 import difflib
 from collections.abc import Mapping

@@ -40,9 +40,10 @@ def _parameter(
     return field(default=default, metadata=metadata)
 
 
+# ruff: noqa: RUF009 - _parameter makes dataclass fields
 @dataclass(frozen=True)
 class Parameters:
-    """Every parameter of a run. Names and defaults are the official baseline's where it has them."""
+    """Every parameter of a run; names and defaults are the official ones where there are any."""
 
     dataset: str = _parameter(
         "DCASE2023T2", "data",

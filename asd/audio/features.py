@@ -55,7 +55,8 @@ class Features:
         """
         counts = self.window_counts(width, hop)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(self.starts, counts) + hop * within
+        first: NDArray[np.int64] = np.repeat(self.starts, counts) + hop * within
+        return first
 
     def window_counts(self, width: int, hop: int = 1) -> NDArray[np.int64]:
         """Number of windows of each clip, shape (clips,); 0 for a clip shorter than one."""

@@ -99,7 +99,8 @@ def load_features(clips: Sequence[Clip], spec: FeatureSpec, folder: Path, jobs: 
         folder.mkdir(parents=True, exist_ok=True)
         lock = fasteners.InterProcessLock(path.with_name(f".{path.name}.lock"))
         with lock:
-            return _open_store(path, wanted) or _build_store(path, wanted, clips, headers, spec, jobs)
+            found = _open_store(path, wanted)  # by another process, while this one waited
+            return found or _build_store(path, wanted, clips, headers, spec, jobs)
     except PermissionError:
         raise UserError(
             f"{folder}: features cannot be stored here (permission denied); "
@@ -199,7 +200,7 @@ def _build_store(
         for clip, length, row in zip(clips, header["lengths"], rows, strict=True):
             if len(row) != length:
                 raise UserError(f"{clip.path}: changed while it was read; start again")
-            file.write(memoryview(row))
+            file.write(row.data)
     features = _open_store(path, wanted)
     if features is None:
         raise UserError(f"{path}: was changed while it was being written; start again")

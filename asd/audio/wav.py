@@ -64,6 +64,7 @@ def read_samples(path: Path, channel: str = "left") -> NDArray[np.float32]:
         samples, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         raise UserError(f"{path}: cannot be read as a wav file ({error}); replace it") from None
+    chosen: NDArray[np.float32]
     if channel == "mix":
         chosen = samples.mean(axis=1)
     else:
@@ -75,7 +76,7 @@ def read_samples(path: Path, channel: str = "left") -> NDArray[np.float32]:
 
 
 def _check_length(path: Path) -> None:
-    """Refuse a file that is shorter than its data chunk claims; libsndfile would read on quietly."""
+    """Refuse a file that is shorter than it claims, which libsndfile would read without a word."""
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"{path}: is empty (0 bytes); replace it")

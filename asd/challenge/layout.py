@@ -1,7 +1,7 @@
 """Where clips lie below the data folder, in the organisers' arrangement.
 
-    <data>/dcase2023t2/{dev,eval}_data/raw/<machine>/{train,test,test_rename}/*.wav
-    <data>/dcase2023t2/{dev,eval}_data/processed/<machine>/      features made from them
+<data>/dcase2023t2/{dev,eval}_data/raw/<machine>/{train,test,test_rename}/*.wav
+<data>/dcase2023t2/{dev,eval}_data/processed/<machine>/      features made from them
 """
 
 from pathlib import Path

@@ -158,7 +158,7 @@ def _read_pickle(file: Path, key: str) -> list[float]:
         raise UserError(f"{path}: no such file; copy it here or give the numbers with --gamma")
     try:
         with path.open("rb") as stream:
-            values = _NumberUnpickler(stream).load()  # noqa: S301 - it only knows numbers
+            values = _NumberUnpickler(stream).load()
         shape, loc, scale = (float(value) for value in values)
     except UserError:
         raise

@@ -26,9 +26,7 @@ class Failure:
     reason: str
 
 
-def run_jobs(
-    work: Callable[[Job, int], None], jobs: Sequence[Job], at_once: int
-) -> list[Failure]:
+def run_jobs(work: Callable[[Job, int], None], jobs: Sequence[Job], at_once: int) -> list[Failure]:
     """Do `work(job, threads)` for every job.
 
     Parameters
@@ -77,7 +75,8 @@ def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
                 show()
 
         def show() -> None:
-            bar.update(sum(epochs_done(job.folder.log) for job in jobs) - bar.n)
+            if news := sum(epochs_done(job.folder.log) for job in jobs) - bar.n:
+                bar.update(news)
 
         watcher = threading.Thread(target=follow, daemon=True)
         watcher.start()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from asd.audio.store import available_cores
 from asd.config import Config
 from asd.errors import UserError
-from asd.evaluation.summary import format_summary, write_summary
+from asd.evaluation.metrics import arithmetic_mean
+from asd.evaluation.summary import Summary, format_summary, write_summary
 from asd.evaluation.summary import summarize as read_summary
 from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
 from asd.runs.jobs import Job, plan_jobs
@@ -91,7 +92,27 @@ def summarize(config: Config) -> None:
     UserError
         There are no results, a result file is damaged, or the folder can't be written to.
     """
-    summary = read_summary(config.result_directory, config.challenge, config.split, config.export_dir)
+    summary = read_summary(
+        config.result_directory, config.challenge, config.split, config.export_dir
+    )
     write_summary(summary)
     print(format_summary(summary))
+    _draw_summary(summary)
     log.info("tables and figures: %s", summary.folder)
+
+
+def _draw_summary(summary: Summary) -> None:
+    from asd.report.tables import summary_plot  # slow to import
+
+    values = {
+        system.name: {
+            machine: {name: arithmetic_mean(found.pooled(name)) for name in found.metrics}
+            for machine, found in system.machines.items()
+        }
+        for system in summary.systems
+    }
+    shown = {name for machine in summary.machines for name in summary.metrics(machine)}
+    metrics = [name for name in ("AUC", "AUC (source)", "AUC (target)", "pAUC") if name in shown]
+    if metrics:
+        path = summary.folder / f"{summary.challenge.name}_auc_pauc.png"
+        summary_plot(values, path, f"{summary.challenge.name} {summary.split}", metrics)

@@ -66,9 +66,7 @@ def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
     return [score]
 
 
-def _threshold(
-    path: Path, model: StoredModel, machine: str, score: str, config: Config
-) -> float:
+def _threshold(path: Path, model: StoredModel, machine: str, score: str, config: Config) -> float:
     kinds = model.thresholds[machine]
     kind = config.threshold_fit if len(kinds) > 1 else next(iter(kinds))
     if score not in kinds.get(kind, {}):
@@ -95,22 +93,50 @@ def _write_results(
     for section in sorted({clip.section for clip in clips}):
         chosen = [i for i, clip in enumerate(clips) if clip.section == section]
         names = [clips[i].file_name for i in chosen]
-        decisions = (scores[chosen] > threshold).astype(int)
-        results.write_scores(folder / name.scores(section), names, scores[chosen])
-        results.write_decisions(folder / name.decisions(section), names, decisions)
+        found = _section_scores(section, [clips[i] for i in chosen], scores[chosen], threshold)
+        files = [(name.scores(section), name.decisions(section))]
         if config.split == "eval" and not labelled:
-            score_file, decision_file = results.submission_names(machine, section)
-            results.write_scores(folder / score_file, names, scores[chosen])
-            results.write_decisions(folder / decision_file, names, decisions)
-        sections.append(
-            results.SectionScores(
-                section,
-                scores[chosen],
-                np.array([clips[i].is_anomaly for i in chosen]),
-                np.array([clips[i].is_target for i in chosen]),
-                decisions,
-            )
-        )
+            files.append(results.submission_names(machine, section))
+        for score_file, decision_file in files:
+            results.write_scores(folder / score_file, names, found.scores)
+            results.write_decisions(folder / decision_file, names, found.decisions)
+        sections.append(found)
     if labelled:
         table = results.result_table(sections, config.max_fpr, f"{machine} {score}")
         results.write_result(folder / name.table(), table)
+    _draw(folder / f"{job.model_name}", sections, labelled, threshold, config.max_fpr)
+    log.info("%s %s: scores and decisions in %s", machine, score, folder)
+
+
+def _section_scores(
+    section: str, clips: Sequence[Clip], scores: NDArray[np.float64], threshold: float
+) -> results.SectionScores:
+    return results.SectionScores(
+        section,
+        scores,
+        np.array([clip.is_anomaly for clip in clips]),
+        np.array([clip.is_target for clip in clips]),
+        (scores > threshold).astype(int),
+    )
+
+
+def _draw(
+    stem: Path,
+    sections: Sequence[results.SectionScores],
+    labelled: bool,
+    threshold: float,
+    max_fpr: float,
+) -> None:
+    """Draw the scores, and the ROC curves where labels are known."""
+    from asd.report.figures import ScoreGroup, roc_plot, score_plot  # slow to import
+
+    groups = [
+        ScoreGroup(found.section, domain, found.is_anomaly[chosen] if labelled else None,
+                   found.scores[chosen])
+        for found in sections
+        for domain, chosen in (("source", ~found.is_target), ("target", found.is_target))
+        if chosen.any()
+    ]  # fmt: skip
+    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), stem.name, threshold)
+    if labelled:
+        roc_plot(groups, stem.with_name(f"{stem.name}_roc.png"), stem.name, max_fpr=max_fpr)

@@ -17,7 +17,6 @@ from asd.runs.data import find_clips, find_features
 from asd.runs.jobs import Job, ModelFolder
 from asd.runs.models import (
     StoredModel,
-
     load_checkpoint,
     plain_parameters,
     save_checkpoint,
@@ -64,7 +63,9 @@ def train_job(job: Job, threads: int) -> None:
     _check_sections(job, {clip.section for clip in clips})
     parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
     writer = _EpochWriter(folder, {**_checked(parameters), "clips": len(clips)})
-    resume = writer.resume(config) if config.restart else writer.begin(parameters)
+    resume = writer.resume(config) if config.restart else None
+    if resume is None:
+        writer.begin(parameters)
     system = create_system(config.model, {**vars(config), "device": device(config)})
     system.fit(clips, features, seed=config.seed, on_epoch=writer, resume=resume)
     thresholds = {machine: _fit_thresholds(system, machine)}
@@ -74,7 +75,7 @@ def train_job(job: Job, threads: int) -> None:
 
 
 def device(config: Config) -> str:
-    """ "cuda:0", or "cpu" where there is no CUDA device or it is not wanted."""
+    """The device to compute on: "cpu" where there is no CUDA device or it is not wanted."""
     if config.use_cuda and torch.cuda.is_available():
         return f"cuda:{config.gpu_id[0]}" if config.gpu_id else "cuda"
     return "cpu"

@@ -66,7 +66,7 @@ def invert_covariance(covariance: Tensor, name: str) -> Tensor:
     eigenvalues = torch.linalg.eigvalsh(finite)
     low, high = eigenvalues[0].item(), eigenvalues[-1].item()
     if low > 0 and high / low <= MAX_CONDITION:
-        return torch.linalg.inv(covariance)
+        return torch.inverse(covariance)
     # A matrix of zeros (silence) has no scale of its own; 1 dB^2 stands in for it.
     ridge = (high if high > 0 else 1.0) / REGULARISED_CONDITION
     condition = f"{high / low:.1e}" if low > 0 else "infinite"
@@ -76,9 +76,9 @@ def invert_covariance(covariance: Tensor, name: str) -> Tensor:
         *(name, condition, low, high, ridge),
     )
     identity = torch.eye(len(finite), dtype=finite.dtype, device=finite.device)
-    return torch.linalg.inv(finite + (ridge - min(low, 0.0)) * identity).float()
+    return torch.inverse(finite + (ridge - min(low, 0.0)) * identity).float()
 
 
 def squared_distances(rows: Tensor, inverse: Tensor) -> Tensor:
     """r^T C^-1 r of every row r, shape (rows,), of rows of shape (rows, mels)."""
-    return ((rows @ inverse) * rows).sum(dim=-1)
+    return torch.sum((rows @ inverse) * rows, dim=-1)

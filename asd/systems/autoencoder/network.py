@@ -34,9 +34,7 @@ class AutoencoderNetwork(nn.Module):
     def __init__(self, input_dim: int, block_size: int) -> None:
         super().__init__()
         self.encoder = nn.Sequential(*_blocks([input_dim, *[HIDDEN] * 4, CODE]))
-        self.decoder = nn.Sequential(
-            *_blocks([CODE, *[HIDDEN] * 4]), nn.Linear(HIDDEN, input_dim)
-        )
+        self.decoder = nn.Sequential(*_blocks([CODE, *[HIDDEN] * 4]), nn.Linear(HIDDEN, input_dim))
         self.register_buffer("cov_source", torch.zeros(block_size, block_size))
         self.register_buffer("cov_target", torch.zeros(block_size, block_size))
 

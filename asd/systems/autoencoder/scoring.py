@@ -67,16 +67,15 @@ def score_groups(
         MAHALA-FRAME, the smaller domain's mean of every row's own distance.
     """
     mels = rows.shape[1]
-    double = {"dtype": torch.float64, "device": rows.device}
-    counts = torch.zeros(groups, **double)
-    squares = torch.zeros(groups, **double)
-    mean_rows = torch.zeros(groups, mels, **double)
-    by_domain = torch.zeros(2, groups, **double)
+    counts = rows.new_zeros(groups, dtype=torch.float64)
+    squares = torch.zeros_like(counts)
+    by_domain = counts.new_zeros(2, groups)
+    mean_rows = counts.new_zeros(groups, mels)
     for starts, group in batches:
         x = gather_windows(rows, starts, width)
         difference = network(x) - x  # (n, width * mels)
         blocks = difference.view(-1, width, mels)
-        counts.index_add_(0, group, torch.ones(len(group), **double))
+        counts.index_add_(0, group, counts.new_ones(len(group)))
         squares.index_add_(0, group, difference.square().mean(dim=1).double())
         mean_rows.index_add_(0, group, blocks.mean(dim=1).double())
         for sums, inverse in zip(by_domain, (precisions.source, precisions.target), strict=True):

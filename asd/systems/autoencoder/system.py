@@ -132,7 +132,9 @@ class Autoencoder(System):
 
     def load_state(self, state: State) -> None:
         weights = state["network"]
-        network = AutoencoderNetwork(weights["encoder.0.weight"].shape[1], len(weights["cov_source"]))
+        network = AutoencoderNetwork(
+            weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
+        )
         network.load_state_dict(weights)
         self._network = network.to(self.device).eval()
         self._samples = {
@@ -195,5 +197,5 @@ class Autoencoder(System):
 
     @staticmethod
     def _large_batches(starts: Tensor, owner: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = starts.split(_WINDOWS_AT_ONCE), owner.split(_WINDOWS_AT_ONCE)
+        parts = (torch.split(part, _WINDOWS_AT_ONCE) for part in (starts, owner))
         yield from zip(*parts, strict=True)

@@ -177,7 +177,7 @@ def _validate(run: TrainingRun, data: TrainingSet) -> Tensor:
     run.draws.skip_validation()
     run.network.eval()
     losses = []
-    for starts in data.valid.split(run.batch_size):
+    for starts in torch.split(data.valid, run.batch_size):
         x = gather_windows(data.rows, starts, data.width)
         losses.append((run.network(x) - x).square().mean())
     return torch.stack(losses)
@@ -204,12 +204,14 @@ def collect_covariances(run: TrainingRun, data: TrainingSet) -> None:
 
 
 def pool_batches(run: TrainingRun, data: TrainingSet) -> Iterator[tuple[Tensor, Tensor]]:
-    """Window starts and the batch's number, for every training batch in a new order, then every
-    validation batch: the groups that the Mahalanobis thresholds are fitted to.
+    """Batches that the Mahalanobis thresholds are fitted to: window starts, and the batch's number.
+
+    Every training batch in a new order, then every validation batch.
     """
     order = run.draws.training_order(len(data.train)).to(data.train.device)
     run.draws.skip_validation()
-    groups = [*data.train[order].split(run.batch_size), *data.valid.split(run.batch_size)]
+    parts = data.train[order], data.valid
+    groups = [batch for part in parts for batch in torch.split(part, run.batch_size)]
     for number, starts in enumerate(groups):
         yield starts, torch.full_like(starts, number)
 
@@ -222,4 +224,4 @@ def pool_size(run: TrainingRun, data: TrainingSet) -> int:
 def _batches(order: Tensor, batch_size: int, data: TrainingSet) -> list[Tensor]:
     """Training windows of each batch, less a batch of one, which batch normalisation refuses."""
     order = order.to(data.train.device)
-    return [batch for batch in order.split(batch_size) if len(batch) > 1]
+    return [batch for batch in torch.split(order, batch_size) if len(batch) > 1]
