@@ -107,9 +107,11 @@ class Backend(ABC):
         scores = np.empty(len(given))
         for key, chosen in self._sets(len(given), section):
             scorer = self.scorer(self._arrays(key, given.shape[1]))
-            places = np.arange(len(given))[chosen]
-            for block in blocks(len(places)):
-                scores[places[block]] = scorer(self._rows(given[places[block]]))
+            own = given[chosen]
+            own_scores = np.empty(len(own))
+            for block in blocks(len(own)):
+                own_scores[block] = scorer(self._rows(own[block]))
+            scores[chosen] = own_scores
         return scores
 
     def state(self) -> Arrays:
@@ -193,7 +195,9 @@ def checked(embeddings: ArrayLike, may_be_empty: bool = False) -> NDArray[np.flo
         raise ValueError(f"embeddings of shape (clips, dim) wanted, not {array.shape}")
     if not array.size and not may_be_empty:
         raise UserError("there are no training clips; check the data folder of this machine")
-    if not np.isfinite(array.sum(dtype=np.float64)):  # one pass; the rows only where it is needed
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # a quick look first: of finite values it may be infinite, too
+    if not np.isfinite(total):
         broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
         if len(broken):
             raise UserError(
@@ -209,7 +213,7 @@ def unit_rows(rows: Array) -> Array:
     A row of zeros stays one: its cosine distance to any unit row then counts as 1/2.
     """
     length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    return rows / np.where(length > 0, length, 1)[:, None]
+    return rows * (1 / np.where(length > 0, length, 1))[:, None]
 
 
 def blocks(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:

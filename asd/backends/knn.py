@@ -17,7 +17,7 @@ from asd.backends.base import (
     unit_rows,
 )
 from asd.backends.neighbours import Neighbours, measure
-from asd.backends.smote import oversampled_target
+from asd.backends.smote import synthetic_target
 
 
 @dataclass(kw_only=True)
@@ -60,8 +60,9 @@ class Knn(Backend):
         if not self.k_target or not len(target):
             return {"source": source, "target": target[:0]}
         if self.smote_ratio:
-            target = oversampled_target(rows, is_target, self.smote_ratio, self.smote_neighbours)
-            target = target if self.metric == "euclidean" else unit_rows(target)
+            made = synthetic_target(rows, is_target, self.smote_ratio, self.smote_neighbours)
+            made = made if self.metric == "euclidean" else unit_rows(made)
+            target = np.vstack([target, made])
         check_enough("target", len(target), "k_target", self.k_target)
         return {"source": source, "target": target}
 

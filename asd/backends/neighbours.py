@@ -32,6 +32,13 @@ def measure(squared: Array, metric: str) -> Array:
     return distance / 2 if metric == "half_chord" else distance
 
 
+FARTHEST = 1e15
+"""Distance from the centre that rows are taken at in the sieve if they are farther."""
+
+ABOVE_ALL = 1e38
+"""More than any number in the sieve, and less than the largest of float32."""
+
+
 class Neighbours:
     """References that can be asked for the smallest weighted distances to them.
 
@@ -53,12 +60,16 @@ class Neighbours:
         self.references = references
         self.weights = np.ones(n) if weights is None else weights
         self._centre = references.mean(axis=0)  # distances stay, float32 errors shrink
+        y = references - self._centre
+        self._unit = float(np.sqrt(_squares(y).max())) or 1.0  # keeps squares within float32
+        y /= self._unit
         # A product over dim + 2 terms, whose sizes add up to at most 2w(|x|² + |y|²), is off by
         # at most this much of w(|x|² + |y|²); the margin of 8 covers rounding the factors.
         self._keep = 1 - 2 * (dim + 8) * UNIT_ROUNDOFF
-        y = references - self._centre
-        factors = [-2 * y, np.ones((n, 1)), self._keep * _squares(y)[:, None]]
-        self._factors = (self.weights[:, None] * np.hstack(factors)).astype(np.float32).T
+        self._heaviest = self.weights.max()
+        weights = self.weights / self._heaviest
+        factors = np.hstack([-2 * y, np.ones((n, 1)), self._keep * _squares(y)[:, None]])
+        self._factors = (weights[:, None] * factors).astype(np.float32).T
 
     def smallest(self, rows: Array, k: int) -> Array:
         """The k smallest of weight · |row - reference|² for each row, ascending.
@@ -78,11 +89,9 @@ class Neighbours:
         owners = np.repeat(np.arange(len(rows)), k)
         values = self._exact(rows, owners, _take_smallest(floor, k).ravel())
         # The k chosen are no less than the k smallest: nothing whose floor is above them matters.
-        # Written as "not above", so that a floor that overflowed to NaN counts as "may be".
-        limit = np.nextafter(
-            values.reshape(-1, k).max(axis=1).astype(np.float32), np.float32("inf")
-        )
-        others = np.flatnonzero(~(floor > limit[:, None]))
+        limit = values.reshape(-1, k).max(axis=1) / self._unit**2 / self._heaviest
+        limit = np.nextafter(np.fmin(limit, ABOVE_ALL).astype(np.float32), np.float32("inf"))
+        others = np.flatnonzero(floor <= limit[:, None])
         more_owners, more = np.divmod(others, len(self.references))
         values = np.concatenate([values, self._exact(rows, more_owners, more)])
         owners = np.concatenate([owners, more_owners])
@@ -92,11 +101,15 @@ class Neighbours:
         return ranked
 
     def _floor(self, rows: Array) -> NDArray[np.float32]:
-        """What the weighted squared distances are at least, shape (n, n_references)."""
+        """At least this far, squared and weighted, in the sieve's units; (n, n_references)."""
         x = rows - self._centre
-        with np.errstate(over="ignore", invalid="ignore"):
-            factors = [x, self._keep * _squares(x)[:, None], np.ones((len(x), 1))]
-            floor: NDArray[np.float32] = np.hstack(factors).astype(np.float32) @ self._factors
+        squares = _squares(x) / self._unit**2
+        # From afar all references are equally near, to within rounding.
+        nearer = np.minimum(1, FARTHEST / np.sqrt(np.maximum(squares, 1)))
+        factors = np.ones((len(x), x.shape[1] + 2), dtype=np.float32)
+        np.multiply(x, (nearer / self._unit)[:, None], out=factors[:, :-2], casting="same_kind")
+        factors[:, -2] = self._keep * nearer**2 * squares
+        floor: NDArray[np.float32] = factors @ self._factors
         return floor
 
     def _exact(self, rows: Array, i: NDArray[np.intp], j: NDArray[np.intp]) -> Array:

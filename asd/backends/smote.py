@@ -7,10 +7,10 @@ from asd.backends.base import Array, check_enough
 from asd.errors import UserError
 
 
-def oversampled_target(
+def synthetic_target(
     rows: Array, is_target: NDArray[np.bool_], ratio: float, n_neighbours: int
 ) -> Array:
-    """The target rows, then synthetic ones on the lines between neighbouring target rows.
+    """Synthetic target rows, on the lines between neighbouring target rows.
 
     Parameters
     ----------
@@ -19,26 +19,24 @@ def oversampled_target(
     is_target
         Shape (clips,).
     ratio
-        How many target rows there shall be per source row. Where there are as many already,
-        none are added.
+        How many target rows, real and synthetic, there shall be per source row.
     n_neighbours
         A synthetic row lies between a target row and one of this many nearest target rows.
 
     Returns
     -------
-    Shape (target rows, dim). The random draws are always those of seed 0, as in
-    dcase-asd-toolkit.
+    Shape (synthetic rows, dim), none where there are target rows enough. The random draws are
+    always those of seed 0, as in dcase-asd-toolkit.
 
     Raises
     ------
     UserError
         imbalanced-learn is not installed, or there are too few target clips.
     """
-    target = rows[is_target]
-    n_wanted = int(ratio * (len(rows) - len(target)))
-    if n_wanted <= len(target):
-        return target
-    check_enough("target", len(target), "smote_neighbours", n_neighbours + 1)
+    n_target = int(is_target.sum())
+    if int(ratio * (len(rows) - n_target)) <= n_target:
+        return rows[:0]
+    check_enough("target", n_target, "smote_neighbours", n_neighbours + 1)
     try:
         from imblearn.over_sampling import SMOTE
     except ImportError:
@@ -47,6 +45,6 @@ def oversampled_target(
             "run: pip install 'asd[embedding]'"
         ) from None
     smote = SMOTE(sampling_strategy=ratio, k_neighbors=n_neighbours, random_state=0)
-    resampled, labels = smote.fit_resample(rows, is_target.astype(int))
-    oversampled: Array = resampled[labels == 1]
-    return oversampled
+    resampled, _ = smote.fit_resample(rows, is_target.astype(int))
+    synthetic: Array = resampled[len(rows) :]
+    return synthetic

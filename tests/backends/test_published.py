@@ -104,9 +104,7 @@ def test_the_toolkits_references(case, array):
 @pytest.mark.parametrize(("metric", "stored"), [("cosine", "cos"), ("half_chord", "euclid")])
 def test_unlabeledasds_kmeans(name, n_init, metric, stored):
     expected = np.load(DATA / "unlabeledasd.npz")
-    backend = fitted(
-        "kmeans", {"n_init": n_init or 1, "unit_centres": False, "metric": metric}
-    )
+    backend = fitted("kmeans", {"n_init": n_init or 1, "unit_centres": False, "metric": metric})
     centres = expected[f"{name}_centers"]
     if n_init is None:  # an older k-means drew other centres: start from them
         references = backend.state()["all/references"].copy()
