@@ -12,6 +12,7 @@ from asd.challenge.catalog import challenge_names, load_challenge
 from asd.challenge.clips import parse_clip_name
 from asd.challenge.layout import machine_folder, train_clips
 from asd.errors import UserError
+from asd.evaluation.metrics import auc
 
 FEW = SyntheticCounts(train_source=4, train_target=3, test_per_group=2)
 SHORT = (0.2, 0.2)
@@ -144,6 +145,38 @@ def test_loudness_tells_nothing_about_the_label(tmp_path):
         assert min(levels) > -28.1
         assert max(levels) < -23.9
         assert np.mean(levels) == pytest.approx(-26.0, abs=0.6)
+
+
+def residuals(clips, basis=None):
+    """Mean squared distance of each clip's band levels from the plane of normal frames, in dB."""
+    frames = []
+    for clip in clips:
+        samples, _ = soundfile.read(clip.path)
+        window = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::512] * np.hanning(1024)
+        power = np.abs(np.fft.rfft(window, axis=1)[:, :512]) ** 2
+        frames.append(10 * np.log10(power.reshape(len(power), 128, 4).mean(axis=2)))
+    if basis is None:
+        rows = np.concatenate(frames)
+        mean = rows.mean(axis=0)
+        basis = mean, np.linalg.svd(rows - mean, full_matrices=False)[2][:8]
+    mean, axes = basis
+    centred = [clip - mean for clip in frames]
+    return basis, np.array([np.mean((c - c @ axes.T @ axes) ** 2) for c in centred])
+
+
+def test_anomalies_can_be_found_by_what_normal_clips_sound_like(tmp_path):
+    challenge = load_challenge("DCASE2023T2")
+    machines = ["ToyCar", "bearing", "valve"]
+    counts = SyntheticCounts(train_source=30, train_target=4, test_per_group=10)
+    synthesize(tmp_path, challenge, "dev", machines, clips=counts)
+    areas = []
+    for machine in machines:
+        basis, _ = residuals(train_clips(tmp_path, challenge, "dev", machine))
+        test = layout.test_clips(tmp_path, challenge, "dev", machine)
+        _, scores = residuals(test, basis)
+        source = [i for i, clip in enumerate(test) if clip.is_anomaly or not clip.is_target]
+        areas.append(auc([test[i].is_anomaly for i in source], scores[source]))
+    assert 0.8 < np.mean(areas) < 0.999
 
 
 def test_near_microphone_is_left_and_cleaner(tmp_path):

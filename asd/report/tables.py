@@ -1,0 +1,174 @@
+"""Pictures of results over machine types and systems."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from asd.report.page import (
+    DARK,
+    FAINT,
+    SMALL_SIZE,
+    STRONG,
+    TEXT_SIZE,
+    new_figure,
+    save_figure,
+    style_axes,
+)
+
+FloatArray = npt.NDArray[np.float64]
+
+_SYSTEM_STYLES = (
+    (DARK, "o", "full"),
+    (STRONG, "s", "none"),
+    ("black", "^", "none"),
+    (DARK, "D", "none"),
+    (STRONG, "v", "full"),
+    ("black", "x", "full"),
+)
+"""Colour, marker and its filling, one after the other for each system."""
+
+
+def summary_plot(
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    path: Path,
+    title: str = "",
+    metrics: Sequence[str] = ("AUC (source)", "AUC (target)", "pAUC"),
+) -> None:
+    """Write the picture of `draw_summary_plot`."""
+    save_figure(draw_summary_plot(values, title, metrics), path)
+
+
+def draw_summary_plot(
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    title: str = "",
+    metrics: Sequence[str] = ("AUC (source)", "AUC (target)", "pAUC"),
+) -> Figure:
+    """A panel per metric, a row per machine type, a mark per system; chance is a line at 0.5.
+
+    Parameters
+    ----------
+    values
+        System -> machine type -> metric -> value. A value that is nan or not there leaves a gap.
+    metrics
+        What the panels show, left to right.
+    """
+    machines = list(dict.fromkeys(m for system in values.values() for m in system))
+    figure = new_figure(3.2 + 0.55 * len(machines), title)
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        style_axes(axes, metric)
+        _draw_metric(axes, values, machines, metric)
+    shown = [r.get(m, np.nan) for s in values.values() for r in s.values() for m in metrics]
+    lowest = np.nanmin([0.45, *shown])
+    panels[0].set_xlim(max(0.0, np.floor(lowest * 10) / 10 - 0.02), 1.02)
+    panels[0].set_ylim(max(len(machines), 1) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(machines)), [_shorten(m) for m in machines], fontsize=TEXT_SIZE)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, fontsize=TEXT_SIZE, frameon=False
+    )
+    return figure
+
+
+def _draw_metric(
+    axes: Axes,
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    machines: Sequence[str],
+    metric: str,
+) -> None:
+    axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":", label="chance")
+    axes.hlines(range(len(machines)), 0.0, 1.0, color=FAINT, linewidth=0.6, zorder=0)
+    for index, (system, results) in enumerate(values.items()):
+        colour, marker, filling = _SYSTEM_STYLES[index % len(_SYSTEM_STYLES)]
+        axes.plot(
+            [results.get(machine, {}).get(metric, np.nan) for machine in machines],
+            range(len(machines)),
+            linestyle="none",
+            color=colour,
+            marker=marker,
+            fillstyle=filling,
+            markersize=5.0,
+            label=_shorten(system, 40),
+        )
+
+
+def heat_map(
+    mean: npt.ArrayLike,
+    systems: Sequence[str],
+    machines: Sequence[str],
+    path: Path,
+    title: str = "",
+    *,
+    std: npt.ArrayLike | None = None,
+    label: str = "official score",
+) -> None:
+    """Write the picture of `draw_heat_map`."""
+    save_figure(draw_heat_map(mean, systems, machines, title, std=std, label=label), path)
+
+
+def draw_heat_map(
+    mean: npt.ArrayLike,
+    systems: Sequence[str],
+    machines: Sequence[str],
+    title: str = "",
+    *,
+    std: npt.ArrayLike | None = None,
+    label: str = "official score",
+) -> Figure:
+    """A table of numbers in which higher ones are darker; "-" where there is none.
+
+    Parameters
+    ----------
+    mean, std
+        Shape (systems, machines); over seeds. The standard deviation is written below the mean.
+    label
+        What the numbers are.
+    """
+    means = np.asarray(mean, dtype=float).reshape(len(systems), len(machines))
+    spreads = np.broadcast_to(np.asarray(np.nan if std is None else std, dtype=float), means.shape)
+    figure = new_figure(3.0 + 0.95 * len(systems), title)
+    axes = figure.add_subplot()
+    style_axes(axes)
+    axes.spines[:].set_visible(False)
+    shown = means[np.isfinite(means)]
+    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
+    image = axes.imshow(means, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
+    axes.set_xticks(range(len(machines)), [_shorten(m) for m in machines], fontsize=SMALL_SIZE)
+    axes.tick_params(axis="x", labelrotation=35.0)
+    for tick in axes.get_xticklabels():
+        tick.set(ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(systems)), [_shorten(s) for s in systems], fontsize=SMALL_SIZE)
+    for (row, column), value in np.ndenumerate(means):
+        dark = np.isfinite(value) and value > low + 0.65 * (high - low)
+        axes.text(
+            column,
+            row,
+            _cell(float(value), float(spreads[row, column])),
+            ha="center",
+            va="center",
+            fontsize=SMALL_SIZE,
+            color="white" if dark else "black",
+        )
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
+    bar.set_label(label, fontsize=TEXT_SIZE)
+    bar.ax.tick_params(labelsize=SMALL_SIZE, length=2)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _cell(mean: float, std: float) -> str:
+    if not np.isfinite(mean):
+        return "-"
+    return f"{mean:.3f}\n± {std:.3f}" if np.isfinite(std) else f"{mean:.3f}"
+
+
+def _shorten(name: str, longest: int = 24) -> str:
+    """A name cut in its middle where it is too long for a label; both ends tell names apart."""
+    if len(name) <= longest:
+        return name
+    head = (longest - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"

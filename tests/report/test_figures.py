@@ -1,0 +1,198 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from asd.report.figures import (
+    ScoreGroup,
+    draw_loss_curve,
+    draw_roc_plot,
+    draw_score_plot,
+    loss_curve,
+    roc_plot,
+    score_plot,
+)
+
+NAN = float("nan")
+
+
+def group(domain, normal, anomalous, section="00"):
+    truth = np.repeat([False, True], [len(normal), len(anomalous)])
+    return ScoreGroup(section, domain, truth, np.array([*normal, *anomalous], dtype=float))
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def legend(figure):
+    (found,) = figure.legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def tick_names(axes):
+    return [label.get_text() for label in axes.get_xticklabels()]
+
+
+def strips(axes):
+    """The heights of the clips of each box, in the order they were drawn."""
+    return [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "None"]
+
+
+# --- Losses ---
+
+
+def test_loss_curve_shows_each_column_over_its_epochs():
+    log = {"epoch": [1, 2, 3], "loss": [9.0, 6.0, 5.0], "recon_loss_source": [NAN, NAN, 4.0]}
+    (axes,) = draw_loss_curve({**log, "empty": [NAN] * 3}, "fan").axes
+    assert {line.get_label(): line.get_xydata().tolist() for line in axes.lines} == {
+        "loss": [[1.0, 9.0], [2.0, 6.0], [3.0, 5.0]],
+        "recon_loss_source": [[3.0, 4.0]],
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+    assert axes.get_yscale() == "linear"
+
+
+def test_losses_that_fall_by_decades_are_on_a_log_axis():
+    (axes,) = draw_loss_curve({"loss": [5000.0, 30.0, 8.0]}).axes
+    assert axes.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("log", [{}, {"loss": []}, {"loss": [NAN]}, {"loss": [3.0]}])
+def test_loss_curve_of_little_or_nothing(log, tmp_path):
+    loss_curve(log, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+# --- Scores ---
+
+
+def test_score_plot_shows_all_clips_and_the_auc_against_all_anomalies():
+    groups = [group("source", [1, 2, 3], [4, 2.5]), group("target", [3.5, 5], [6])]
+    (axes,) = draw_score_plot(groups, "fan", 2.2).axes
+    assert strips(axes) == [[1, 2, 3], [4, 2.5], [3.5, 5], [6]]
+    # Pairs won: source normals against 4, 2.5, 6: 3 + 2 + 3 of 9; target: 1 + 0 + 2 of 6.
+    assert texts(axes) == ["AUC\n0.889", "AUC\n0.500"]
+    assert tick_names(axes) == ["source\nsection 00", "target"]
+    assert axes.get_ylabel() == "anomaly score"
+
+
+def test_score_plot_by_the_rule_of_2021():
+    groups = [group("source", [1, 2, 3], [4, 2.5]), group("target", [3.5, 5], [6])]
+    (axes,) = draw_score_plot(groups, all_anomalies=False).axes
+    assert texts(axes) == ["AUC\n0.833", "AUC\n1.000"]
+
+
+def test_sections_do_not_share_anomalies():
+    groups = [group("source", [1, 2], [3]), group("source", [5, 6], [4], section="01")]
+    (axes,) = draw_score_plot(groups).axes
+    assert texts(axes) == ["AUC\n1.000", "AUC\n0.000"]
+    assert tick_names(axes) == ["source\nsection 00", "source\nsection 01"]
+
+
+def test_threshold_is_drawn_at_its_height_for_its_section():
+    groups = [group("source", [1], [2]), group("source", [1], [2], section="01")]
+    figure = draw_score_plot(groups, threshold={"00": 1.5, "01": 1.7})
+    (axes,) = figure.axes
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [line.get_xydata().tolist() for line in dashed] == [
+        [[-0.5, 1.5], [0.5, 1.5]],
+        [[0.5, 1.7], [1.5, 1.7]],
+    ]
+    assert legend(figure) == ["normal", "anomaly", "decision threshold"]
+
+
+def test_unlabelled_clips_have_their_own_box_and_no_auc():
+    figure = draw_score_plot([ScoreGroup("00", "source", None, np.array([1.0, 2.0]))])
+    assert strips(figure.axes[0]) == [[1.0, 2.0]]
+    assert texts(figure.axes[0]) == []
+    assert legend(figure) == ["unlabelled"]
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous", "scale"),
+    [
+        ([1.0, 2.0], [50.0], "linear"),
+        ([1.0, 2.0], [500.0], "log"),
+        ([-1.0, 2.0], [50.0], "linear"),
+        ([-1.0, 2.0, 0.0], [5e6], "symlog"),
+        ([0.0, 0.0], [0.0], "linear"),
+        ([5.0, 5.0], [5.0], "linear"),
+        ([5.0], [], "linear"),
+    ],
+)
+def test_scale_follows_the_span_of_the_scores(normal, anomalous, scale, tmp_path):
+    groups = [group("source", normal, anomalous)]
+    (axes,) = draw_score_plot(groups).axes
+    assert axes.get_yscale() == scale
+    score_plot(groups, tmp_path / "scores.png")
+    assert (tmp_path / "scores.png").is_file()
+
+
+def test_scores_that_are_not_finite_are_left_out():
+    groups = [group("source", [1.0, NAN, 2.0], [np.inf, 3.0])]
+    (axes,) = draw_score_plot(groups).axes
+    assert strips(axes) == [[1.0, 2.0], [3.0]]
+    assert texts(axes) == ["AUC\n1.000"]
+
+
+def test_names_do_not_overlap_with_six_sections_and_two_domains():
+    groups = [
+        group(domain, [1, 2], [3], section=f"0{number}")
+        for number in range(6)
+        for domain in ("source", "target")
+    ]
+    figure = draw_score_plot(groups, "valve")
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == 12
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_no_clip_at_all(tmp_path):
+    score_plot([], tmp_path / "scores.png")
+    roc_plot([], tmp_path / "roc.png")
+    assert (tmp_path / "scores.png").is_file()
+    assert (tmp_path / "roc.png").is_file()
+
+
+# --- ROC ---
+
+
+def test_roc_plot_has_a_panel_per_section_and_a_line_per_domain():
+    groups = [
+        group("source", [1, 2, 3], [4, 2.5]),
+        group("target", [3.5, 5], [6]),
+        group("source", [1], [2], section="01"),
+    ]
+    figure = draw_roc_plot(groups, "fan")
+    assert [axes.get_title() for axes in figure.axes] == ["section 00", "section 01"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    source, target = (line for name, line in lines.items() if name.startswith(("source", "target")))
+    assert source.get_label().startswith("source: AUC 0.889, pAUC ")
+    assert target.get_label().startswith("target: AUC 0.500, pAUC ")
+    assert source.get_linestyle() != target.get_linestyle()
+    # Falling thresholds meet the anomalies 6 and 4, then normal 3, then anomaly 2.5.
+    corners = {(round(x, 3), round(y, 3)) for x, y in source.get_xydata()}
+    assert {(0, 0), (0, 0.667), (0.333, 0.667), (0.333, 1), (1, 1)} <= corners
+
+
+@pytest.mark.parametrize("max_fpr", [0.1, 0.25])
+def test_the_strip_of_pauc_is_shaded(max_fpr):
+    figure = draw_roc_plot([group("source", [1], [2])], max_fpr=max_fpr)
+    (strip,) = figure.axes[0].patches
+    assert (strip.get_x(), strip.get_width()) == (0.0, max_fpr)
+
+
+def test_one_class_only_is_said():
+    groups = [group("source", [1, 2], []), ScoreGroup("01", "target", None, np.array([1.0]))]
+    names = [line.get_label() for axes in draw_roc_plot(groups).axes for line in axes.lines]
+    assert "source: one class only" in names
+    assert "target: one class only" in names
+
+
+def test_surplus_panels_are_removed(tmp_path):
+    groups = [group("source", [1], [2], section=f"0{number}") for number in range(4)]
+    assert len(draw_roc_plot(groups).axes) == 4
+    roc_plot(groups, tmp_path / "roc.png", "valve")
+    assert (tmp_path / "roc.png").is_file()
