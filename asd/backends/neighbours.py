@@ -5,14 +5,20 @@ from numpy.typing import NDArray
 
 from asd.backends.base import Array
 
-PAIRS_AT_ONCE = 2048
-"""Pairs of rows whose differences are held at a time: 4 MB at dim 256."""
+PAIRS_AT_ONCE = 512
+"""Pairs of rows whose differences are held at a time: 1 MB at dim 256."""
 
 PARTITION_ABOVE = 8
 """Up to this many neighbours repeated minima are faster than a partition (measured)."""
 
 UNIT_ROUNDOFF = 2.0**-24
 """Largest relative error of rounding to float32."""
+
+FARTHEST = 1e15
+"""Distance from the centre that rows are taken at in the sieve if they are farther."""
+
+ABOVE_ALL = 1e38
+"""More than any number in the sieve, and less than the largest of float32."""
 
 
 def measure(squared: Array, metric: str) -> Array:
@@ -30,13 +36,6 @@ def measure(squared: Array, metric: str) -> Array:
         return squared / 2
     distance = np.sqrt(squared)
     return distance / 2 if metric == "half_chord" else distance
-
-
-FARTHEST = 1e15
-"""Distance from the centre that rows are taken at in the sieve if they are farther."""
-
-ABOVE_ALL = 1e38
-"""More than any number in the sieve, and less than the largest of float32."""
 
 
 class Neighbours:
@@ -67,9 +66,11 @@ class Neighbours:
         # at most this much of w(|x|² + |y|²); the margin of 8 covers rounding the factors.
         self._keep = 1 - 2 * (dim + 8) * UNIT_ROUNDOFF
         self._heaviest = self.weights.max()
-        weights = self.weights / self._heaviest
-        factors = np.hstack([-2 * y, np.ones((n, 1)), self._keep * _squares(y)[:, None]])
-        self._factors = (weights[:, None] * factors).astype(np.float32).T
+        factors = np.ones((n, dim + 2), dtype=np.float32)
+        factors[:, -1] = self._keep * _squares(y)
+        np.multiply(y, -2, out=factors[:, :-2], casting="same_kind")
+        factors *= (self.weights / self._heaviest)[:, None]
+        self._factors = factors.T
 
     def smallest(self, rows: Array, k: int) -> Array:
         """The k smallest of weight · |row - reference|² for each row, ascending.
