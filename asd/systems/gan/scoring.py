@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from asd.errors import UserError
 from asd.systems.gan.losses import combine, cross_entropy_score, norm_distance
 from asd.systems.gan.models import BiGANNetworks, GANNetworks
 
@@ -24,12 +25,25 @@ class Rule:
     weight
         Share of the discriminator term, from 0 to 1.
     degree
-        Of the norms: 1 sums absolute differences, 2 is the Euclidean norm.
+        Of the norms, above 0: 1 sums absolute differences, 2 is the Euclidean norm.
+
+    Raises
+    ------
+    UserError
+        A value is none of these.
     """
 
     methods: tuple[str, ...]
     weight: float
     degree: float
+
+    def __post_init__(self) -> None:
+        if not self.methods or not set(self.methods) <= {CROSS_E, FM}:
+            raise UserError(f"m {', '.join(self.methods)!r}: choose {CROSS_E}, {FM} or both")
+        if not 0 <= self.weight <= 1:
+            raise UserError(f"w {self.weight}: the discriminator term's share is from 0 to 1")
+        if not self.degree > 0:
+            raise UserError(f"d {self.degree}: the degree of the norms is above 0, mostly 1 or 2")
 
 
 @torch.no_grad()

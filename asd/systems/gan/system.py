@@ -133,6 +133,19 @@ class AdversarialSystem(System):
             A clip is shorter than a vector, or training diverged.
         """
         self._check_lengths(clips, features)
+        self.train(features, seed=seed, on_epoch=on_epoch, resume=resume)
+        self._normal_scores = self.score(clips, features)
+
+    def train(
+        self,
+        features: Features,
+        *,
+        seed: int,
+        on_epoch: Callable[[Epoch], None],
+        resume: State | None = None,
+    ) -> None:
+        """The part of `fit` before the training clips are scored."""
+        self._rule()  # a mistake in the score's parameters is said before training, not after
         self._seed = seed
         self._mean, self._deviation = self._statistics(features)
         vectors = self._vectors(features, self.frame_hop_length)
@@ -144,7 +157,6 @@ class AdversarialSystem(System):
             self._check_convergence(losses, trainer.epochs)
             on_epoch(Epoch(trainer.epochs, self.epochs, losses, trainer.snapshot))
         self._scorer = trainer.average
-        self._normal_scores = self.score(clips, features)
 
     def score(self, clips: Sequence[Clip], features: Features) -> Scores:
         """Anomaly score of each clip, the mean over its vectors; see `System.score`.
@@ -207,6 +219,9 @@ class AdversarialSystem(System):
     def _sizes(self) -> Sizes:
         return named_sizes(self.network, self.latent_dim)
 
+    def _rule(self) -> Rule:
+        return Rule(self.score_names, self.w, self.d)
+
     def _networks(self, random: Generator) -> Adversaries:
         with torch.device(self.device):
             return self._build(self.frames * len(self._mean), self._sizes(), random)
@@ -244,7 +259,7 @@ class BiGAN(AdversarialSystem):
         return BiGANNetworks(width, sizes, random)
 
     def _score_vectors(self, x: Tensor, within: Tensor) -> Tensor:  # noqa: ARG002
-        return bigan_scores(self._scorer, x, Rule(self.score_names, self.w, self.d))
+        return bigan_scores(self._scorer, x, self._rule())
 
 
 class GAN(AdversarialSystem):
@@ -262,8 +277,7 @@ class GAN(AdversarialSystem):
         # Every clip's search starts at the same latents: its score depends on no other clip.
         starts = first_latents(int(within.max()) + 1, self._sizes().latent, self._seed)
         z = starts.to(x.device)[within]
-        rule = Rule(self.score_names, self.w, self.d)
-        return gan_scores(self._scorer, x, z, rule, self.search_steps)
+        return gan_scores(self._scorer, x, z, self._rule(), self.search_steps)
 
 
 def _clip_means(scores: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
