@@ -6,12 +6,14 @@ side in an embedding.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from asd.errors import UserError
 from asd.systems.embedding import networks, spectra
+from asd.systems.embedding.values import Count, NonNegative, Positive, Width, Window
 
 
 class Frontend(nn.Module):
@@ -73,12 +75,12 @@ class SpectralNetwork(Frontend):
         samples: int,
         sample_rate_hz: int,
         *,
-        windows: Sequence[int] = (1024,),
+        windows: tuple[Window, ...] = (1024,),
         whole_clip: bool = True,
-        width: int = 128,
-        low_hz: float = 200.0,
-        high_hz: float = 8000.0,
-        kernels: Sequence[tuple[int, int]] = networks.FFT_KERNELS,
+        width: Width = 128,
+        low_hz: NonNegative = 200.0,
+        high_hz: Positive = 8000.0,
+        kernels: tuple[tuple[Count, Count], ...] = networks.FFT_KERNELS,
     ) -> None:
         super().__init__((width,) * (whole_clip + len(windows)))
         self.clip_net: networks.SpectrumNet | None = None
@@ -124,10 +126,10 @@ class PooledSpectrogram(Frontend):
         samples: int,
         sample_rate_hz: int,
         *,
-        n_fft: int = 1024,
-        mels: int = 128,
-        high_hz: float = 8000.0,
-        pool: str = "time_mean",
+        n_fft: Window = 1024,
+        mels: Count = 128,
+        high_hz: Positive = 8000.0,
+        pool: Literal["time_mean", "time_max", "frequency_mean", "frequency_max"] = "time_mean",
     ) -> None:
         self.axis, self.how = pool.split("_")
         by_time = self.axis == "time"

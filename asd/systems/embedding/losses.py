@@ -21,10 +21,13 @@ does something else, an option named in the class's docstring gives its values.
 
 import math
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
+
+from asd.systems.embedding.values import Count, NonNegative, Positive
 
 _EPS = 1e-7  # keeps acos away from the ends, where its gradient is infinite
 
@@ -123,9 +126,9 @@ class ArcFace(AngularLoss):
         dim: int,
         classes: int,
         *,
-        margin: float = 0.5,
-        scale: float = 64.0,
-        margin_on: str = "labelled",
+        margin: NonNegative = 0.5,
+        scale: Positive = 64.0,
+        margin_on: Literal["labelled", "every"] = "labelled",
         trainable: bool = True,
     ) -> None:
         super().__init__((classes, dim), initial_scale=scale, dynamic=False, trainable=trainable)
@@ -174,8 +177,8 @@ class AdaCos(AngularLoss):
         *,
         dynamic: bool = True,
         trainable: bool = True,
-        scale_rule: str = "paper",
-        angle_limit: float = math.pi / 4,
+        scale_rule: Literal["paper", "public"] = "paper",
+        angle_limit: Positive = math.pi / 4,
     ) -> None:
         super().__init__(
             (classes, dim),
@@ -221,10 +224,10 @@ class SubclusterAdaCos(AngularLoss):
         dim: int,
         classes: int,
         *,
-        subclusters: int = 16,
+        subclusters: Count = 16,
         dynamic: bool = True,
         trainable: bool = True,
-        scale_rule: str = "nearest",
+        scale_rule: Literal["nearest", "public"] = "nearest",
     ) -> None:
         super().__init__(
             (classes * subclusters, dim),
@@ -273,10 +276,10 @@ class AdaProj(AngularLoss):
         dim: int,
         classes: int,
         *,
-        subspace_dim: int = 32,
+        subspace_dim: Count = 32,
         dynamic: bool = True,
         trainable: bool = False,
-        scale_rule: str = "paper",
+        scale_rule: Literal["paper", "public"] = "paper",
     ) -> None:
         super().__init__(
             (classes, subspace_dim, dim),

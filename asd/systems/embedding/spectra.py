@@ -46,7 +46,8 @@ def spectrogram_window(n_fft: int) -> Tensor:
 
 def clip_spectrum(waves: Tensor) -> Tensor:
     """Magnitudes of the Fourier transform of whole clips, shape (clips, samples // 2 + 1)."""
-    return torch.fft.rfft(waves).abs()
+    spectra: Tensor = torch.fft.rfft(waves)
+    return spectra.abs()
 
 
 def mel_filters(n_fft: int, bands: int, high_hz: float, sample_rate_hz: int) -> Tensor:
