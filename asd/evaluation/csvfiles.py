@@ -38,9 +38,7 @@ def read_rows(path: Path, *, open_end: bool = False) -> list[Row]:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         rows = [Row(reader.line_num, cells) for cells in reader if cells]
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; check the folder, or run the step that writes it"
-        ) from None
+        raise UserError(f"{path}: no such file; run the step that writes it") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:

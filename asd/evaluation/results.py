@@ -177,9 +177,7 @@ class SectionScores:
 
     def __post_init__(self) -> None:
         if self.is_anomaly.dtype != bool or self.is_target.dtype != bool:
-            raise TypeError(
-                "is_anomaly and is_target must be boolean: ~ of integers is another thing"
-            )
+            raise TypeError("is_anomaly and is_target must be boolean arrays")
 
 
 @dataclass(frozen=True)

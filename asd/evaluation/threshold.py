@@ -75,8 +75,7 @@ def _maximum_likelihood(samples: npt.NDArray[np.float64]) -> GammaFit | None:
     except (RuntimeError, ValueError):  # scipy's FitError and FitDataError
         return None
     fit = GammaFit(shape, loc, scale)
-    usable = math.isfinite(fit.quantile(0.5)) and shape > 0 and scale > 0
-    return fit if usable else None
+    return fit if math.isfinite(fit.quantile(0.5)) else None
 
 
 def _above_largest(samples: npt.NDArray[np.float64]) -> GammaFit:

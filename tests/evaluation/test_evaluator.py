@@ -61,7 +61,10 @@ def made_up(tmp_path: Path) -> tuple[Path, dict[str, Submission]]:
         truth = tmp_path / "truth"
         write(truth / "ground_truth_data" / file, [(clip(i), one.anomaly[i]) for i in every])
         write(truth / "ground_truth_domain" / file, [(clip(i), one.target[i]) for i in every])
-        names = [(clip(i), labelled(one, i)) for i in every]
+        names: list[tuple[str, object]] = [(clip(i), labelled(one, i)) for i in every]
+        if k == 1:  # attributes hidden in the second field, told in a third
+            hidden = [f"{labelled(one, i).partition('_spd')[0]}_noAttribute" for i in every]
+            names = [(clip(i), f"{hidden[i]},{labelled(one, i)}.wav") for i in every]
         write(truth / "ground_truth_attributes" / file, names)
         called = [f"{labelled(one, i)}.wav" if k % 2 else clip(i) for i in every]
         scores, decisions = submission_names(machine, "00")

@@ -151,9 +151,9 @@ def test_rows_are_matched_by_label_not_by_position(tmp_path):
 def test_the_most_special_model_of_a_section_counts(tmp_path):
     put(tmp_path, {"00": 0.1, "01": 0.1, "02": 0.1})
     put(tmp_path, {"00": 0.2, "01": 0.2, "02": 0.2}, tag="id(0_1_)")
-    put(tmp_path, {"00": 0.3, "01": 0.3, "02": 0.3}, tag="id(0_)")
+    put(tmp_path, {"00": 0.3, "01": 0.3, "02": 0.3}, tag="id(1_)")
     row = auc_pauc(tmp_path)["baseline_MSE",]
-    assert [row[f"valve_dev_0{i}_pAUC_ave"] for i in range(3)] == ["0.3", "0.2", "0.1"]
+    assert [row[f"valve_dev_0{i}_pAUC_ave"] for i in range(3)] == ["0.2", "0.3", "0.1"]
 
 
 def test_several_seeds(tmp_path):
