@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,16 @@ def write_aside(path: Path) -> Iterator[Path]:
         yield aside
         os.replace(aside, path)
     except OSError as error:
-        if error.filename is None or not str(error.filename).startswith(str(path.parent)):
+        # A full disk names no file; another file's trouble is the caller's to explain.
+        if error.filename not in (None, str(aside), *map(str, path.parents)):
             raise
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); "
             "check the folder's permissions and free space, or choose another"
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ say "synthesising seven machine types: normal and faulty, source and target doma
 asd synthesize -d --dataset_directory "$root/demo/data"
 asd synthesize -e --dataset_directory "$root/demo/data"
 say "./01_train.sh -d"
-"$root/01_train.sh" -d "${where[@]}" --epochs 20 "$@"
+"$root/01_train.sh" -d "${where[@]}" --epochs 15 --batch_size 64 "$@"
 say "./02a_test.sh -d"
 "$root/02a_test.sh" -d "${where[@]}"
 say "./02b_test.sh -d"

@@ -17,7 +17,7 @@ from asd.audio.features import Features
 from asd.challenge.clips import Clip
 
 State = dict[str, Any]
-"""Tensors, numbers and texts, and lists and dicts of them: what can be loaded without unpickling."""
+"""Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""
 
 Scores = dict[str, NDArray[np.float64]]
 """Score name -> one value per clip (or per threshold sample); higher means more anomalous."""
