@@ -104,7 +104,9 @@ def _write_results(
     if labelled:
         table = results.result_table(sections, config.max_fpr, f"{machine} {score}")
         results.write_result(folder / name.table(), table)
-    _draw(folder / f"{job.model_name}", sections, labelled, threshold, config.max_fpr)
+    picture = folder / job.model_name
+    title = f"{job.model_name}, {score}"
+    _draw(picture, title, sections, labelled, threshold, config.max_fpr)
     log.info("%s %s: scores and decisions in %s", machine, score, folder)
 
 
@@ -122,6 +124,7 @@ def _section_scores(
 
 def _draw(
     stem: Path,
+    title: str,
     sections: Sequence[results.SectionScores],
     labelled: bool,
     threshold: float,
@@ -137,6 +140,6 @@ def _draw(
         for domain, chosen in (("source", ~found.is_target), ("target", found.is_target))
         if chosen.any()
     ]  # fmt: skip
-    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), stem.name, threshold)
+    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), title, threshold)
     if labelled:
-        roc_plot(groups, stem.with_name(f"{stem.name}_roc.png"), stem.name, max_fpr=max_fpr)
+        roc_plot(groups, stem.with_name(f"{stem.name}_roc.png"), title, max_fpr=max_fpr)

@@ -4,8 +4,58 @@ A clip that is shorter than the piece is repeated, as a whole, until it is long 
 then starts at 0, or, in training, anywhere it fits.
 """
 
+import warnings
+from dataclasses import dataclass
+
 import torch
 from torch import Generator, Tensor
+
+from asd.audio.features import Features
+
+_SHARE_OF_DEVICE = 0.5  # of a GPU's free memory that samples may take
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Waveforms of clips, end to end.
+
+    Parameters
+    ----------
+    rows
+        Samples of all clips, shape (samples,): on the device if they fit, else on the CPU.
+    starts, lengths
+        First sample and number of samples of each clip, shape (clips,), int64, on the CPU.
+    """
+
+    rows: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def place(cls, features: Features, device: torch.device) -> "Waves":
+        """Waveforms as tensors; a memory-mapped store is not read before its samples are used."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            rows = torch.from_numpy(features.rows)
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if rows.nbytes <= _SHARE_OF_DEVICE * free:
+                rows = rows.to(device)
+        return cls(rows, torch.from_numpy(features.starts), torch.from_numpy(features.lengths))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def random_crops(self, clips: Tensor, width: int, generator: Generator) -> Tensor:
+        """A piece from anywhere in each of `clips` (their indices), shape (n, width)."""
+        starts, lengths = self.starts[clips], self.lengths[clips]
+        offsets = random_offsets(lengths, width, generator)
+        return gather_crops(self.rows, starts, lengths, offsets, width)
+
+    def first_crops(self, clips: Tensor, width: int) -> Tensor:
+        """The piece at the start of each of `clips`, shape (n, width)."""
+        starts, lengths = self.starts[clips], self.lengths[clips]
+        return gather_crops(self.rows, starts, lengths, torch.zeros_like(starts), width)
 
 
 def random_offsets(lengths: Tensor, width: int, generator: Generator) -> Tensor:

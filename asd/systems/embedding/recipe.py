@@ -11,7 +11,7 @@ class's keyword parameters, described there:
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,11 +24,11 @@ from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, 
 from asd.systems.embedding.schema import Node, nearest
 from asd.systems.embedding.values import Count, NonNegative, Positive, Share
 
-FRONTENDS: dict[str, type[Frontend]] = {
+FRONTENDS: dict[str, Callable[..., Frontend]] = {
     "SpectralNetwork": SpectralNetwork,
     "PooledSpectrogram": PooledSpectrogram,
 }
-LOSSES: dict[str, type[AngularLoss]] = {
+LOSSES: dict[str, Callable[..., AngularLoss]] = {
     "ArcFace": ArcFace,
     "AdaCos": AdaCos,
     "SubclusterAdaCos": SubclusterAdaCos,

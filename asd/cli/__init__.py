@@ -1,0 +1,47 @@
+"""Words on the command line -> one call. No logic; a command imports what it needs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from asd import __version__
+from asd.cli import data, models
+from asd.cli.parsing import Parser
+from asd.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        args = _parser().parse_args([word for word in words if word != "--debug"])
+        from asd.logs import set_up_logging
+
+        set_up_logging()
+        args.command(args)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"asd: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nasd: interrupted; add --restart to go on with a training", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="asd",
+        description="Anomalous sound detection: learn how a machine sounds when it is well, then "
+        "score new clips.",
+        epilog="asd COMMAND --help explains a command. All take --debug (show a traceback).",
+    )
+    parser.add_argument("--version", action="version", version=f"asd {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=Parser
+    )
+    models.add_commands(commands)
+    data.add_commands(commands)
+    return parser

@@ -1,0 +1,95 @@
+"""Commands about data: synthesize, download, rename."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from asd.cli.parsing import add_command, add_config, add_parameters, add_split, read_config
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands about data."""
+    _add_synthesize(commands)
+    _add_download(commands)
+    _add_rename(commands)
+
+
+def _add_synthesize(commands: Any) -> None:
+    command = add_command(
+        commands, "synthesize", _synthesize,
+        "make a small data set of machine-like sounds in a challenge year's own form",
+        "For trying things out, and for tests. It goes to the data folder, where real data would.",
+    )  # fmt: skip
+    add_split(command)
+    add_config(command)
+    add_parameters(command, "dataset", "machine_types", "dataset_directory", "seed")
+    command.add_argument("--train_source", type=int, default=60, metavar="N",
+                         help="source training clips per section (default: 60)")  # fmt: skip
+    command.add_argument("--train_target", type=int, default=8, metavar="N",
+                         help="target training clips per section (default: 8)")  # fmt: skip
+    command.add_argument("--test", type=int, default=12, metavar="N",
+                         help="test clips per section, domain and label (default: 12)")  # fmt: skip
+    command.add_argument("--seconds", type=float, nargs="+", default=[2.0], metavar="S",
+                         help="length, or shortest and longest (default: 2)")  # fmt: skip
+    command.add_argument("--overwrite", action="store_true",
+                         help="replace machine types that are there")  # fmt: skip
+
+
+def _synthesize(args: argparse.Namespace) -> None:
+    from asd.audio.synthetic import SyntheticCounts, synthesize
+
+    config = read_config(args)
+    synthesize(
+        config.dataset_directory, config.challenge, config.split, config.machines,
+        clips=SyntheticCounts(args.train_source, args.train_target, args.test),
+        seconds=(min(args.seconds), max(args.seconds)), seed=config.seed, overwrite=args.overwrite,
+    )  # fmt: skip
+
+
+def _add_download(commands: Any) -> None:
+    command = add_command(
+        commands, "download", _download, "download the official data set of a challenge year",
+        "What is already there is kept; a broken download goes on where it stopped.",
+    )  # fmt: skip
+    add_split(command)
+    add_config(command)
+    add_parameters(command, "dataset", "machine_types", "dataset_directory")
+    command.add_argument("--parts", nargs="+", choices=["train", "test"], default=["train", "test"],
+                         help="training clips, test clips or both (default: both)")  # fmt: skip
+    command.add_argument("--keep_archives", action="store_true",
+                         help="keep the zip files after unpacking")  # fmt: skip
+
+
+def _download(args: argparse.Namespace) -> None:
+    from asd.challenge.download import download
+
+    config = read_config(args)
+    download(
+        config.challenge, config.split, config.machines, config.dataset_directory,
+        parts=args.parts, keep_archives=args.keep_archives,
+    )  # fmt: skip
+
+
+def _add_rename(commands: Any) -> None:
+    command = add_command(
+        commands, "rename", _rename, "give evaluation clips their labelled names",
+        "Copies test/ to test_rename/ by the organisers' list, which is looked for in the data\n"
+        "folder or downloaded. Testing then also computes metrics.",
+    )  # fmt: skip
+    command.set_defaults(split="eval")
+    add_config(command)
+    add_parameters(command, "dataset", "dataset_directory")
+    command.add_argument("--list", type=Path, metavar="FILE", help="the organisers' list")
+    command.add_argument("--link", action="store_true", help="link instead of copying")
+    command.add_argument("--allow_wrong_labels", action="store_true",
+                         help="accept a list that is known to be wrong")  # fmt: skip
+
+
+def _rename(args: argparse.Namespace) -> None:
+    from asd.challenge.labels import rename_eval_clips
+
+    config = read_config(args)
+    rename_eval_clips(
+        config.dataset_directory, config.challenge, list_path=args.list, link=args.link,
+        allow_wrong=args.allow_wrong_labels,
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Commands about models: train, test, run, summarize, import-baseline."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from asd.cli.parsing import (
+    add_command,
+    add_config,
+    add_parameter,
+    add_parameters,
+    add_split,
+    read_config,
+)
+from asd.errors import UserError
+from asd.parameters import parameter_fields
+
+_GROUPS = {
+    "data": "data and results",
+    "system": "system",
+    "decision": "decisions and metrics",
+    "features": "features (a model is tested with those it was trained with)",
+    "training": "training",
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands about models."""
+    _add_run_command(commands, "train", _train, "train the models of a data set")
+    _add_run_command(commands, "test", _test, "score the test clips with trained models")
+    _add_run_command(commands, "run", _run, "train, then test")
+    _add_summarize(commands)
+    _add_import(commands)
+
+
+def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> None:
+    command = add_command(
+        commands, name, run, summary,
+        """
+        Parameters come from the built-in defaults, then from baseline.yaml (in the current folder,
+        or the file that --config names), then from flags. A flag's default below is the built-in.
+
+        examples:
+          asd train -d --machine_types fan ToyCar --epochs 10
+          asd test -d --machine_types fan ToyCar --score MAHALA
+        """,
+    )  # fmt: skip
+    add_split(command)
+    add_config(command)
+    groups = {key: command.add_argument_group(title) for key, title in _GROUPS.items()}
+    for parameter in parameter_fields():
+        add_parameter(groups[parameter.metadata["group"]], parameter)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from asd.runs.pipeline import train
+
+    config = read_config(args)
+    if config.test_only:
+        raise UserError("--test_only: contradicts train; use asd test")
+    train(config)
+
+
+def _test(args: argparse.Namespace) -> None:
+    from asd.runs.pipeline import test
+
+    config = read_config(args)
+    if config.train_only:
+        raise UserError("--train_only: contradicts test; use asd train")
+    test(config)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from asd.runs.pipeline import train_and_test
+
+    train_and_test(read_config(args))
+
+
+def _add_summarize(commands: Any) -> None:
+    command = add_command(
+        commands, "summarize", _summarize, "write and print the summary tables of a data set",
+        "Tables and a figure go to <results>/{dev,eval}_data/<export_dir>/summarize/<dataset>/.",
+    )  # fmt: skip
+    command.add_argument("dataset", help="challenge year, such as DCASE2023T2")
+    add_split(command)
+    add_config(command)
+    add_parameters(command, "result_directory", "export_dir")
+
+
+def _summarize(args: argparse.Namespace) -> None:
+    from asd.runs.pipeline import summarize
+
+    summarize(read_config(args))
+
+
+def _add_import(commands: Any) -> None:
+    command = add_command(
+        commands, "import-baseline", _import_baseline,
+        "take over models that the public baseline trained",
+        """
+        FOLDER is the public program's models/saved_model/<export_dir>. Parameters are read from
+        the args.json files in models/checkpoint/ beside it, where they are; thresholds from the
+        score_distr_*.pickle files in FOLDER (read by an unpickler that only knows numbers).
+        """,
+    )  # fmt: skip
+    command.set_defaults(split="dev")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder of .pth files")
+    command.add_argument("--gamma", type=Path, metavar="FILE",
+                         help="JSON file of gamma parameters, in place of pickles")  # fmt: skip
+    add_config(command)
+    add_parameters(command, "result_directory", "export_dir")
+
+
+def _import_baseline(args: argparse.Namespace) -> None:
+    from asd.runs.importing import import_baseline
+
+    for name in import_baseline(args.folder, args.gamma, read_config(args)):
+        print(name)

@@ -1,0 +1,102 @@
+"""What all commands share: the parser, and flags made from the parameters."""
+
+import argparse
+import textwrap
+from dataclasses import Field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from asd.config import Config, load_config, nearest
+from asd.errors import UserError
+from asd.parameters import SWITCHES, flags_of, parameter_fields
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line and know the nearest flag."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            word = unknown[0].partition("=")[0]
+            raise UserError(
+                f"unknown argument {unknown[0]!r}{nearest(word, flags)}; see {self.prog} --help"
+            )
+        return known, unknown
+
+
+def add_command(commands: Any, name: str, run: Any, summary: str, text: str = "") -> Any:
+    """Add a command that calls `run(args)`; `summary` is its line in the list of commands."""
+    description = textwrap.fill(summary[0].upper() + summary[1:] + ".", 95)
+    if text:
+        description += "\n\n" + textwrap.dedent(text).strip()
+    command = commands.add_parser(name, help=summary, description=description)
+    command.set_defaults(command=run)
+    return command
+
+
+def add_split(command: Any) -> None:
+    """Add -d and -e, one of which must be given."""
+    split = command.add_mutually_exclusive_group(required=True)
+    split.add_argument(
+        *("-d", "--dev"), dest="split", action="store_const", const="dev",
+        help="the development data set",
+    )  # fmt: skip
+    split.add_argument(
+        *("-e", "--eval"), dest="split", action="store_const", const="eval",
+        help="the additional training and evaluation data set",
+    )  # fmt: skip
+
+
+def add_parameters(command: Any, *names: str) -> None:
+    """Add the flags of some parameters."""
+    for parameter in parameter_fields():
+        if parameter.name in names:
+            add_parameter(command, parameter)
+
+
+def add_config(command: Any) -> None:
+    """Add --config."""
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file of parameters")
+
+
+def add_parameter(group: Any, parameter: Field[Any]) -> None:
+    """Add the flags of a parameter, with its meaning and default as help."""
+    options: dict[str, Any] = {
+        "dest": parameter.name,
+        "default": argparse.SUPPRESS,
+        "help": f"{parameter.metadata['meaning']}{_default_text(parameter)}".replace("%", "%%"),
+    }
+    if parameter.name in SWITCHES:
+        options["action"] = "store_true"
+    elif isinstance(parameter.default, tuple):
+        options |= {"nargs": "*", "metavar": parameter.name.rstrip("s").upper()}
+    elif isinstance(parameter.default, bool) or parameter.name == "mono":
+        options |= {"nargs": "?", "const": "True", "metavar": "BOOL"}
+    else:
+        options["metavar"] = "VALUE"
+    group.add_argument(*flags_of(parameter), **options)
+
+
+def _default_text(parameter: Field[Any]) -> str:
+    default = parameter.default
+    said = "(default" in parameter.metadata["meaning"] or parameter.name in SWITCHES
+    if said or default in (None, "", ()):
+        return ""
+    text = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return f" (default: {text})"
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The Config that the flags and the file they name make."""
+    names = {parameter.name for parameter in parameter_fields()}
+    flags = {name: value for name, value in vars(args).items() if name in names}
+    return load_config(args.config, flags, args.split)
