@@ -1,0 +1,87 @@
+"""The losses of a recipe, added up over what each is taken of."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+from asd.systems.embedding.augmentation import feature_exchange
+from asd.systems.embedding.recipe import LOSSES, LossRecipe
+
+
+class Objective(nn.Module):
+    """The sum of the losses of a recipe; see `recipe.LossRecipe` for what each is taken of.
+
+    Parameters
+    ----------
+    recipes
+        The losses.
+    sizes
+        Width of each branch of an embedding.
+    classes
+        Number of classes.
+    """
+
+    def __init__(self, recipes: Sequence[LossRecipe], sizes: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        parts = {"embedding": _Whole, "branches": _Branches, "feature_exchange": _Exchange}
+        self.losses = nn.ModuleList(parts[recipe.on](recipe, sizes, classes) for recipe in recipes)
+        self.weights = [recipe.weight for recipe in recipes]
+
+    def forward(self, embeddings: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """Loss of a batch, a scalar.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (N, sum of sizes).
+        labels
+            Shape (N, classes), one-hot or mixed.
+        generator
+            Draws feature exchanges.
+        """
+        total = embeddings.new_zeros(())
+        for weight, loss in zip(self.weights, self.losses, strict=True):
+            total = total + weight * loss(embeddings, labels, generator)
+        return total
+
+
+class _Whole(nn.Module):
+    def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.loss = LOSSES[recipe.kind](sum(sizes), classes, **recipe.parameters)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, _: Generator) -> Tensor:
+        loss: Tensor = self.loss(embeddings, labels)
+        return loss
+
+
+class _Branches(nn.Module):
+    def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        make = LOSSES[recipe.kind]
+        self.losses = nn.ModuleList(make(size, classes, **recipe.parameters) for size in sizes)
+        self.sizes = list(sizes)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, _: Generator) -> Tensor:
+        branches = torch.split(embeddings, self.sizes, dim=1)
+        pairs = zip(self.losses, branches, strict=True)
+        return torch.stack([loss(branch, labels) for loss, branch in pairs]).sum()
+
+
+class _Exchange(nn.Module):
+    """Classes: C for untouched embeddings, and C for each branch that a label can come from."""
+
+    def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        blocks = 1 + len(sizes)
+        self.loss = LOSSES[recipe.kind](sum(sizes), blocks * classes, **recipe.parameters)
+        self.branches = len(sizes)
+        self.probability = recipe.probability
+
+    def forward(self, embeddings: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        exchanged, blocks = feature_exchange(
+            embeddings, labels, self.branches, self.probability, generator
+        )
+        loss: Tensor = self.loss(exchanged, blocks)
+        return loss

@@ -1,0 +1,180 @@
+"""Training of a frontend: the one loop for all recipes.
+
+Everything random (weights, order, crops, augmentation) comes from the seed through one generator
+on the CPU, so that device and interruptions change nothing but rounding.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import one_hot
+
+from asd.systems.base import Epoch, State
+from asd.systems.embedding import augmentation
+from asd.systems.embedding.crops import Waves
+from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.objective import Objective
+from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
+
+_CLIPS_AT_ONCE = {"cpu": 8, "cuda": 64}
+"""Clips embedded together; on a CPU as many as leave their activations in its cache."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Clips to learn from.
+
+    Parameters
+    ----------
+    waves
+        Their samples.
+    classes
+        Class of each clip, shape (clips,), int64, on the CPU.
+    class_count
+        Number of classes.
+    width
+        Samples of a crop.
+    """
+
+    waves: Waves
+    classes: Tensor
+    class_count: int
+    width: int
+
+    def batch(self, clips: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Random crops of shape (n, width) and one-hot labels of shape (n, classes)."""
+        crops = self.waves.random_crops(clips, self.width, generator)
+        return crops, one_hot(self.classes[clips], self.class_count).float()
+
+
+class Training:
+    """A frontend in training, its objective, its optimiser and its random numbers.
+
+    Parameters
+    ----------
+    make_frontend
+        Makes the frontend; its weights are drawn from `seed`.
+    device
+        Where frontend and losses live.
+    """
+
+    def __init__(
+        self,
+        make_frontend: Callable[[], Frontend],
+        losses: tuple[LossRecipe, ...],
+        classes: int,
+        recipe: TrainingRecipe,
+        augment: AugmentationRecipe,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            frontend = make_frontend()
+            objective = Objective(losses, frontend.sizes, classes)
+        self.frontend = frontend.to(device)
+        self.objective = objective.to(device)
+        self.recipe = recipe
+        self.augment = augment
+        self.device = device
+        self.generator = Generator().manual_seed(seed)
+        self.epoch = 0
+        self.weights = [*frontend.parameters(), *objective.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def run(self, data: TrainingSet, on_epoch: Callable[[Epoch], None]) -> None:
+        """Train for the epochs that are left."""
+        while self.epoch < self.recipe.epochs:
+            loss = self.run_epoch(data)
+            self.epoch += 1
+            on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
+
+    def run_epoch(self, data: TrainingSet) -> float:
+        """Train on every clip once; returns the mean loss per clip.
+
+        The loss stays on the device until the epoch is over.
+        """
+        self.frontend.train()
+        self.objective.train()
+        order = torch.randperm(len(data.waves), generator=self.generator)
+        total = torch.zeros((), device=self.device)
+        for clips in batches(order, self.recipe.batch_size):
+            total += self._step(*data.batch(clips, self.generator)) * len(clips)
+        return float(total.item() / len(order))
+
+    def snapshot(self) -> State:
+        """All that it takes to go on from here."""
+        return {
+            "frontend": self.frontend.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
+        }
+
+    def load_snapshot(self, snapshot: State) -> None:
+        """Go on from what `snapshot` gave."""
+        self.frontend.load_state_dict(snapshot["frontend"])
+        self.objective.load_state_dict(snapshot["objective"])
+        self.optimiser.load_state_dict(snapshot["optimiser"])
+        self.generator.set_state(snapshot["generator"].cpu())
+        self.epoch = snapshot["epoch"]
+
+    def _step(self, waves: Tensor, labels: Tensor) -> Tensor:
+        """One step of the optimiser; returns the batch's mean loss, without its gradient."""
+        waves = waves.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        waves, labels = self._augmented(waves, labels)
+        features = self.frontend.features(waves)
+        with _precision(self.device, self.recipe.mixed_precision):
+            embeddings = self.frontend.embed(features)
+        loss = self.objective(embeddings.float(), labels, self.generator)
+        self.optimiser.zero_grad()
+        loss.backward()
+        if self.recipe.clip_gradient is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.recipe.clip_gradient)
+        self.optimiser.step()
+        return loss.detach()  # type: ignore[no-any-return]
+
+    def _augmented(self, waves: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.augment.mixup > 0:
+            waves, labels = augmentation.mixup(waves, labels, self.augment.mixup, self.generator)
+        if (spec := self.augment.spec_augment) is not None:
+            waves = augmentation.spec_augment_waves(waves, **vars(spec), generator=self.generator)
+        return waves, labels
+
+
+def batches(order: Tensor, size: int) -> Iterator[Tensor]:
+    """Batches of `size`, and what is left over; a single one left over joins the batch before.
+
+    (Batch normalisation cannot learn from a batch of one.)
+    """
+    parts = list(torch.split(order, size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    yield from parts
+
+
+@torch.inference_mode()
+def embed_clips(frontend: Frontend, waves: Waves, width: int, device: torch.device) -> Tensor:
+    """Embeddings of the first `width` samples of every clip, shape (clips, dim), on the CPU."""
+    frontend.eval()
+    found = []
+    for clips in torch.split(torch.arange(len(waves)), _CLIPS_AT_ONCE[device.type]):
+        crops = waves.first_crops(clips, width).to(device, non_blocking=True)
+        found.append(frontend(crops))
+    return torch.cat(found).cpu()
+
+
+def _precision(device: torch.device, mixed: bool) -> AbstractContextManager[Any]:
+    """Where networks run: bfloat16 on GPUs that compute with it, else full precision."""
+    if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,252 @@
+"""Embedding systems end to end, on tones whose pitch is the class."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asd.audio.features import Features
+from asd.challenge.clips import Clip, parse_clip
+from asd.errors import UserError
+from asd.systems.base import Epoch, State
+from asd.systems.embedding.recipe import Recipe, parse_recipe, read_recipe, recipe_names
+from asd.systems.embedding.system import EmbeddingSystem
+from asd.systems.embedding.thresholds import assign_folds
+from asd.systems.embedding.training import batches
+
+RATE = 8000
+INPUT_S = 0.5
+TINY = """\
+input_s: 0.5
+frontend: {class: SpectralNetwork, windows: [128], whole_clip: false, width: 16, high_hz: 4000}
+losses:
+  - {class: SubclusterAdaCos, subclusters: 2, dynamic: true}
+augmentation: {mixup: 0.5}
+training: {epochs: 3, batch_size: 16, learning_rate: 0.005}
+backends:
+  KNN: {class: knn}
+  KMEANS: {class: kmeans, n_clusters: 2}
+"""
+FOUR = """\
+  KNN-SMOTE: {class: knn, smote_ratio: 0.5, smote_neighbours: 2}
+  KNN-RESCALE: {class: rescaled_knn, metric: half_chord}
+"""
+PITCH_HZ = {"A": 500.0, "B": 900.0, "anomaly": 2500.0}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
+
+def tone(rng: np.random.Generator, hz: float, seconds: float) -> np.ndarray:
+    time = np.arange(int(seconds * RATE)) / RATE
+    phase = rng.uniform(0, 2 * np.pi)
+    return (0.3 * np.sin(2 * np.pi * hz * time + phase) + rng.normal(0, 0.05, len(time))).astype(
+        "f4"
+    )
+
+
+def make_clips(seed: int, split: str, label: str = "normal") -> tuple[list[Clip], Features]:
+    """Clips of two machine types, with attributes; "ToyB" lies an octave higher."""
+    rng = np.random.default_rng(seed)
+    clips, waves = [], []
+    for octave, machine in enumerate(["ToyA", "ToyB"]):
+        for number in range(24):
+            domain = "target" if number % 4 == 3 else "source"
+            attribute = "AB"[number // 12]
+            name = f"section_00_{domain}_{split}_{label}_{number:04d}_pitch_{attribute}.wav"
+            clips.append(parse_clip(Path(machine) / name, machine))
+            hz = PITCH_HZ[attribute if label == "normal" else "anomaly"] * 1.3**octave
+            waves.append(tone(rng, hz, rng.uniform(0.3, 0.8)))  # shorter and longer than the input
+    lengths = np.array([len(wave) for wave in waves])
+    starts = np.cumsum(lengths) - lengths
+    return clips, Features(np.concatenate(waves), starts, lengths, RATE)
+
+
+TRAIN = make_clips(1, "train")
+
+
+def tiny(text: str = TINY) -> Recipe:
+    return parse_recipe(text, "tiny.yaml")
+
+
+def new_system(recipe: Recipe | None = None, **options) -> EmbeddingSystem:
+    return EmbeddingSystem(recipe or tiny(), input_s=INPUT_S, **options)
+
+
+def fit(system: EmbeddingSystem, seed: int = 0, resume: State | None = None) -> list[Epoch]:
+    epochs: list[Epoch] = []
+    system.fit(*TRAIN, seed=seed, on_epoch=epochs.append, resume=resume)
+    return epochs
+
+
+@pytest.fixture(scope="module")
+def fitted() -> EmbeddingSystem:
+    system = new_system(tiny(TINY.replace("epochs: 3", "epochs: 10")))
+    epochs = fit(system)
+    assert [epoch.number for epoch in epochs] == list(range(1, 11))
+    assert epochs[-1].losses["loss"] < 0.7 * epochs[0].losses["loss"]
+    return system
+
+
+def test_anomalies_score_higher_than_unseen_normal_clips(fitted):
+    normal = fitted.score(*make_clips(2, "test"))
+    anomalous = fitted.score(*make_clips(3, "test", "anomaly"))
+    assert set(normal) == set(fitted.score_names) == {"KNN", "KMEANS"}
+    for name in fitted.score_names:
+        for machine in (slice(0, 24), slice(24, 48)):
+            above = anomalous[name][machine, None] > normal[name][None, machine]
+            assert above.mean() > 0.9, name
+
+
+def test_embeddings_of_a_class_lie_together(fitted):
+    embeddings = fitted.embed(*make_clips(2, "test"))
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine = unit @ unit.T - 2 * np.eye(48)
+    group = np.arange(48) // 12
+    assert (group[cosine.argmax(axis=1)] == group).mean() > 0.9
+
+
+def test_scores_do_not_depend_on_company(fitted):
+    clips, features = make_clips(2, "test")
+    together = fitted.score(clips, features)
+    chosen = [47, 3, 30]
+    alone = fitted.score([clips[i] for i in chosen], features.select(chosen))
+    for name in fitted.score_names:
+        np.testing.assert_allclose(alone[name], together[name][chosen], rtol=1e-3, atol=1e-6)
+
+
+def test_state_gives_the_same_scores(fitted, tmp_path):
+    torch.save(fitted.state(), tmp_path / "model.pt")
+    again = new_system(fitted.recipe)
+    again.load_state(torch.load(tmp_path / "model.pt", weights_only=True))
+    test = make_clips(2, "test")
+    for name, scores in fitted.score(*test).items():
+        np.testing.assert_array_equal(again.score(*test)[name], scores)
+        samples = fitted.threshold_samples("held_out", "ToyB")[name]
+        np.testing.assert_array_equal(again.threshold_samples("held_out", "ToyB")[name], samples)
+
+
+def test_threshold_samples_are_scores_of_clips_held_out(fitted):
+    samples = fitted.threshold_samples("held_out", "ToyA")
+    assert samples["KNN"].shape == (24,)
+    assert samples["KNN"].min() > 1e-9  # a clip among its own references would score 0
+
+
+def test_folds_are_even_and_leave_small_groups_alone():
+    is_target = np.array([False] * 12 + [True] * 4)
+    fold = assign_folds(is_target, np.zeros(16, dtype=np.int64))
+    assert fold[is_target].tolist() == [-1] * 4
+    assert np.bincount(fold[~is_target]).tolist() == [3, 3, 2, 2, 2]
+
+
+def same_weights(one: EmbeddingSystem, other: EmbeddingSystem) -> bool:
+    a, b = one.state()["frontend"], other.state()["frontend"]
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_the_seed_decides():
+    one, same, other = (new_system() for _ in range(3))
+    torch.manual_seed(123)  # the global state does not matter
+    fit(one, seed=5)
+    fit(same, seed=5)
+    fit(other, seed=6)
+    assert same_weights(one, same)
+    assert not same_weights(one, other)
+
+
+@pytest.mark.parametrize("name", [n for n in recipe_names() if n != "raw_spec"])
+def test_every_recipe_trains_and_resumes_to_the_same_weights(name, tmp_path):
+    recipe = replace(
+        read_recipe(name),
+        frontend=tiny(TINY.replace("[128]", "[128, 64]")).frontend,
+        training=tiny(TINY.replace("epochs: 3", "epochs: 2")).training,
+        backends=tiny(TINY + FOUR).backends,
+    )
+    whole = new_system(recipe)
+    paths = [tmp_path / f"{number}.pt" for number in (1, 2)]
+
+    def save(epoch: Epoch) -> None:
+        torch.save(epoch.snapshot(), paths[epoch.number - 1])
+
+    whole.fit(*TRAIN, seed=3, on_epoch=save)
+    resumed = new_system(recipe)
+    epochs = fit(resumed, seed=3, resume=torch.load(paths[0], weights_only=True))
+    assert [epoch.number for epoch in epochs] == [2]
+    assert same_weights(whole, resumed)
+    assert set(whole.score(*TRAIN)) == {"KNN", "KMEANS", "KNN-SMOTE", "KNN-RESCALE"}
+
+
+def test_raw_spectra_need_no_training():
+    text = TINY[TINY.index("backends:") :]
+    frontend = "frontend: {class: PooledSpectrogram, n_fft: 256, mels: 16, high_hz: 4000}\n"
+    system = new_system(tiny(frontend + text))
+    assert fit(system) == []
+    normal = system.score(*make_clips(2, "test"))["KNN"]
+    anomalous = system.score(*make_clips(3, "test", "anomaly"))["KNN"]
+    assert np.median(anomalous) > np.max(normal)
+
+
+def test_test_names_count_as_classes_where_the_recipe_says():
+    extra = parse_clip(Path("ToyA/section_00_source_test_normal_0000_pitch_C.wav"), "ToyA")
+    counted = tiny(TINY + "labels: {count_test_names: true}\n")
+
+    def scale_of(recipe: Recipe) -> float:
+        epochs = fit(new_system(replace(recipe, losses=tiny_fixed().losses), named=[extra]))
+        return float(epochs[0].snapshot()["training"]["objective"]["losses.0.loss.scale"])
+
+    def tiny_fixed() -> Recipe:
+        return tiny(TINY.replace("dynamic: true", "dynamic: false"))
+
+    assert scale_of(tiny()) == pytest.approx(np.sqrt(2) * np.log(8 * 2 - 1))
+    assert scale_of(counted) == pytest.approx(np.sqrt(2) * np.log(9 * 2 - 1))
+
+
+def test_gradient_clipping_and_spec_augment_are_used():
+    text = TINY.replace("mixup: 0.5", "spec_augment: {time_width: 20, frequency_width: 20}")
+    plain, augmented, clipped = (
+        new_system(tiny(TINY.replace("0.5}", "0.0}"))),
+        new_system(tiny(text)),
+        new_system(tiny(text.replace("batch_size", "clip_gradient: 0.001, batch_size"))),
+    )
+    for system in (plain, augmented, clipped):
+        fit(system)
+    assert not same_weights(plain, augmented)
+    assert not same_weights(augmented, clipped)
+
+
+def test_a_single_clip_left_over_joins_the_batch_before():
+    assert [len(b) for b in batches(torch.arange(9), 4)] == [4, 5]
+    assert [len(b) for b in batches(torch.arange(10), 4)] == [4, 4, 2]
+    assert torch.cat(list(batches(torch.arange(9), 4))).tolist() == list(range(9))
+
+
+def test_what_cannot_work_is_said_in_one_line(fitted):
+    clips, features = TRAIN
+    one_class = [i for i in range(24) if i < 12 and i % 4 != 3]
+    with pytest.raises(UserError, match=r"of one class \(ToyA, 00, pitch_A, source\)"):
+        new_system().fit(
+            [clips[i] for i in one_class], features.select(one_class), seed=0, on_epoch=print
+        )
+    with pytest.raises(UserError, match=r"ToyA, KMEANS: .*n_clusters"):
+        fit(new_system(tiny(TINY.replace("n_clusters: 2", "n_clusters: 50"))))
+    broken = replace(features, rows=np.full_like(features.rows, np.nan))
+    with pytest.raises(UserError, match="diverged: the loss of epoch 1 is nan"):
+        new_system().fit(clips, broken, seed=0, on_epoch=lambda _: None)
+    with pytest.raises(UserError, match="ToyC: the model was trained on ToyA, ToyB"):
+        fitted.score([replace(clips[0], machine="ToyC")], features.select([0]))
+    with pytest.raises(UserError, match="sampling rate 16000 Hz, the model was trained at 8000"):
+        fitted.score(clips, replace(features, sample_rate_hz=16000))
+    with pytest.raises(UserError, match="stored model is of another recipe"):
+        new_system().load_state(fitted.state())
+    with pytest.raises(UserError, match="stored checkpoint is of another recipe"):
+        fit(new_system(), resume=fitted.state())
+
+
+def test_no_target_clips_is_no_obstacle():
+    clips, features = TRAIN
+    source = [i for i, clip in enumerate(clips) if not clip.is_target]
+    system = new_system(tiny(TINY + FOUR))
+    chosen = [clips[i] for i in source], features.select(source)
+    system.fit(*chosen, seed=0, on_epoch=lambda _: None)
+    assert all(np.isfinite(scores).all() for scores in system.score(*chosen).values())
