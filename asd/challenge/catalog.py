@@ -66,6 +66,7 @@ class Challenge:
     domains: tuple[str, ...]
     first_shot: bool
     test_folders: tuple[str, ...]
+    submission_files: tuple[str, ...]
     official_score: OfficialScore
     dev: Split
     eval: Split
@@ -138,6 +139,7 @@ def _parse_challenge(name: str, entry: Mapping[str, Any]) -> Challenge:
         **plain,
         domains=tuple(entry["domains"]),
         test_folders=tuple(entry["test_folders"]),
+        submission_files=tuple(entry["submission_files"]),
         official_score=OfficialScore(score["mean"], tuple(score["metrics"])),
         dev=_parse_split("dev", entry["dev"]),
         eval=_parse_split("eval", entry["eval"]),

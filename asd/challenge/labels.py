@@ -89,24 +89,41 @@ def find_label_list(
         The year has no list; the file given is missing; the list is the wrong one; it cannot be
         downloaded, or is not the one expected.
     """
+    found = find_local_list(data, challenge, list_path, allow_wrong)
+    if found is not None:
+        return found
+    published = challenge.label_list
+    if published is None:
+        raise UserError(
+            f"{challenge.name}: no list of labels is published for its evaluation clips; "
+            "give one of your own with --list"
+        )
+    wanted = published if allow_wrong else published.corrected or published
+    return _download_list(split_folder(data, challenge, "eval"), wanted, patience)
+
+
+def find_local_list(
+    data: Path,
+    challenge: Challenge,
+    list_path: Path | None = None,
+    allow_wrong: bool = False,
+) -> Path | None:
+    """As `find_label_list`, but None in place of a download.
+
+    In a year without a published list, `eval_data_list_<year>.csv` is looked for, which is how
+    the organisers would call it.
+    """
     published = challenge.label_list
     if list_path is None:
-        if published is None:
-            raise UserError(
-                f"{challenge.name}: no list of labels is published for its evaluation clips; "
-                "give one of your own with --list"
-            )
-        wanted = published if allow_wrong else published.corrected or published
-        list_path = _find_local(data, challenge, (wanted, published))
-        if list_path is None:
-            return _download_list(split_folder(data, challenge, "eval"), wanted, patience)
-    _check_list(list_path, published, allow_wrong)
+        folder = split_folder(data, challenge, "eval")
+        names = [f"eval_data_list_{challenge.year}.csv"]
+        if published is not None:
+            wanted = published if allow_wrong else published.corrected or published
+            names = [wanted.file, published.file]
+        list_path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if list_path is not None:
+        _check_list(list_path, published, allow_wrong)
     return list_path
-
-
-def _find_local(data: Path, challenge: Challenge, candidates: tuple[LabelList, ...]) -> Path | None:
-    folder = split_folder(data, challenge, "eval")
-    return next((folder / c.file for c in candidates if (folder / c.file).is_file()), None)
 
 
 def _check_list(path: Path, published: LabelList | None, allow_wrong: bool) -> None:

@@ -1,11 +1,13 @@
 """Where clips lie below the data folder, in the organisers' arrangement.
 
-<data>/dcase2023t2/{dev,eval}_data/raw/<machine>/{train,test,test_rename}/*.wav
+<data>/dcase2023t2/{dev,eval}_data/raw/<machine>/{train,test,test_rename,supplemental}/*.wav
+<data>/dcase2023t2/{dev,eval}_data/raw/<machine>/attributes_NN.csv
 <data>/dcase2023t2/{dev,eval}_data/processed/<machine>/      features made from them
 """
 
 from pathlib import Path
 
+from asd.challenge.attributes import with_attributes
 from asd.challenge.catalog import Challenge
 from asd.challenge.clips import Clip, parse_clip
 from asd.errors import UserError
@@ -59,17 +61,33 @@ def test_clips(data: Path, challenge: Challenge, split: str, machine: str) -> li
     return _official_order(clips)
 
 
+def supplemental_clips(data: Path, challenge: Challenge, split: str, machine: str) -> list[Clip]:
+    """Clips of the clean machine or of noise alone (2025), all sections; none in other years.
+
+    Their label is "machine" or "noise".
+
+    Raises
+    ------
+    UserError
+        The folder is there, but holds no clip, or a name that does not parse.
+    """
+    folder = machine_folder(data, challenge, split, machine) / "supplemental"
+    if not folder.is_dir():
+        return []
+    return _official_order(_read_folder(folder, challenge, split, machine))
+
+
 def _read_folder(folder: Path, challenge: Challenge, split: str, machine: str) -> list[Clip]:
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; download the {split} data of {challenge.name} "
-            f"(asd download --dataset {challenge.name} --machine_types {machine}), "
+            f"(asd download --dataset {challenge.name} -{split[0]} --machine_types {machine}), "
             "set --is_auto_download True, or name another --dataset_directory"
         )
     clips = [parse_clip(path, machine) for path in folder.glob("*.wav")]
     if not clips:
         raise UserError(f"{folder}: no .wav file in it; put the clips of {machine} there")
-    return clips
+    return with_attributes(clips, folder.parent)
 
 
 def _official_order(clips: list[Clip]) -> list[Clip]:

@@ -1,0 +1,56 @@
+"""Attributes of clips whose file names tell none, from the attributes_NN.csv beside them.
+
+file_name,d1p,d1v,d2p,d2v,...                       name and value of each attribute in turn
+fan/train/section_00_source_train_normal_0000_noAttribute.wav,spd,6,mic,1
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from asd.challenge.clips import Clip
+from asd.errors import UserError
+
+
+def with_attributes(clips: Sequence[Clip], machine_dir: Path) -> list[Clip]:
+    """The clips, with the attributes of the tables in `machine_dir` where their names tell none.
+
+    Raises
+    ------
+    UserError
+        A table is needed but is not one.
+    """
+    silent = {clip.section for clip in clips if clip.attributes == "noAttribute"}
+    told: dict[str, str] = {}
+    for section in sorted(silent):
+        path = machine_dir / f"attributes_{section}.csv"
+        if path.is_file():
+            told |= read_attributes(path)
+    return [_with_attributes(clip, told) for clip in clips] if told else list(clips)
+
+
+def _with_attributes(clip: Clip, told: dict[str, str]) -> Clip:
+    text = told.get(clip.file_name)
+    if text is None or clip.attributes != "noAttribute":
+        return clip
+    return replace(clip, name=replace(clip.name, attributes=text))
+
+
+def read_attributes(path: Path) -> dict[str, str]:
+    """From file name to attribute text such as "spd_6_mic_1", for clips that have attributes.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or is not such a table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); download it again") from None
+    if not rows or rows[0][0] != "file_name":
+        raise UserError(f"{path}: no table of attributes, which begins with 'file_name'; remove it")
+    texts = {row[0].rpartition("/")[2]: "_".join(word for word in row[1:] if word) for row in rows}
+    return {name: text for name, text in texts.items() if text and name != "file_name"}

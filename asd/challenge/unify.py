@@ -1,0 +1,246 @@
+"""One tree for the clips of all years, under one naming scheme with labels.
+
+    <output>/<year>/<dev|eval>/<machine>/<train|test|supplemental>/
+        section_NN_<source|target>_<train|test>_<normal|anomaly>_NNNN_<attributes>.wav
+    <output>/clips.csv      a line for each clip: path, year, split, machine, set, section, domain,
+                            label, attributes, source (the file it is made of)
+
+2020's ids are called sections, and its clips are of the source domain. Evaluation clips get their
+labels from test_rename/ or from the organisers' list; where neither is there they keep names that
+tell none, such as section_00_test_0000.wav. Supplemental clips keep their names.
+"""
+
+import csv
+import io
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+from asd.challenge import layout
+from asd.challenge.catalog import Challenge
+from asd.challenge.clips import LABELS, Clip, ClipName, parse_clip_name
+from asd.challenge.guard import check_space, explained, one_process
+from asd.challenge.labels import find_local_list, read_label_list
+from asd.errors import UserError
+from asd.files import write_aside, write_text
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, order=True)
+class UnifiedClip:
+    """A line of clips.csv; "" stands for what is not known. `path` is below the output folder."""
+
+    path: str
+    year: str
+    split: str
+    machine: str
+    set: str
+    section: str
+    domain: str
+    label: str
+    attributes: str
+    source: str
+
+
+def unify(
+    data: Path,
+    challenge: Challenge,
+    split: str,
+    machines: Sequence[str],
+    output: Path,
+    *,
+    link: bool = False,
+    list_path: Path | None = None,
+) -> list[UnifiedClip]:
+    """Bring the clips of some machine types into the tree at `output`.
+
+    What is there already is kept where it is the same, and clips of an earlier call that are no
+    longer in the data set are removed; other years, data sets and machine types stay as they are.
+
+    Parameters
+    ----------
+    data
+        The data folder.
+    challenge, split
+        The year, and "dev" or "eval".
+    machines
+        Machine types; if none, all that are in the data folder.
+    output
+        Top folder of the tree.
+    link
+        Link instead of copying: hard links, or symbolic ones where the disk has no hard links.
+    list_path
+        The organisers' list of labels; by default the one in the data folder, if it is there.
+
+    Returns
+    -------
+    list of UnifiedClip
+        The clips brought in.
+
+    Raises
+    ------
+    UserError
+        A machine type is not of the year or not in the data folder; a name does not parse; two
+        clips would get the same name; the list is known to be wrong; the folder cannot be written.
+    """
+    plan = _plan(data, challenge, split, machines, list_path)
+    with one_process(output, "format"), explained(output):
+        table = output / "clips.csv"
+        before = _read_table(table)
+        if not link:
+            new = [clip for clip in plan if not _is_copied(clip, output)]
+            check_space(output, sum(Path(clip.source).stat().st_size for clip in new))
+        for clip in tqdm(plan, desc=f"format {challenge.name} {split}", unit="clip"):
+            _place(clip, output, link)
+        ours = {(clip.year, clip.split, clip.machine) for clip in plan}
+        old = [clip for clip in before if (clip.year, clip.split, clip.machine) in ours]
+        for path in {clip.path for clip in old} - {clip.path for clip in plan}:
+            (output / path).unlink(missing_ok=True)
+        _write_table(table, sorted({*before} - {*old} | {*plan}))
+    return plan
+
+
+# --- which clips, and what they are called ---------------------------------------------------------
+
+
+def _plan(
+    data: Path,
+    challenge: Challenge,
+    split: str,
+    machines: Sequence[str],
+    list_path: Path | None,
+) -> list[UnifiedClip]:
+    wanted = challenge.check_machines(split, list(machines))
+    if not machines:
+        there = [m for m in wanted if layout.machine_folder(data, challenge, split, m).is_dir()]
+        wanted = tuple(there) or wanted
+    labels: Mapping[str, Mapping[str, str]] = {}
+    if split == "eval" and (found := find_local_list(data, challenge, list_path)) is not None:
+        labels = read_label_list(found)
+    plan = [
+        _unified(clip, challenge, split, clip_set)
+        for machine in wanted
+        for clip_set, clips in _clip_sets(data, challenge, split, machine, labels)
+        for clip in clips
+    ]
+    _check_names(plan)
+    return plan
+
+
+def _clip_sets(
+    data: Path,
+    challenge: Challenge,
+    split: str,
+    machine: str,
+    labels: Mapping[str, Mapping[str, str]],
+) -> list[tuple[str, list[Clip]]]:
+    """Training, test and supplemental clips; the evaluation data may lack its test clips yet."""
+    sets = [("train", layout.train_clips(data, challenge, split, machine))]
+    folder = layout.machine_folder(data, challenge, split, machine)
+    names = ("test_rename", "test", *challenge.test_folders)
+    if split == "dev" or any((folder / name).is_dir() for name in names):
+        tests = layout.test_clips(data, challenge, split, machine)
+        rows = labels.get(machine, {})
+        tests = [_with_label(clip, rows) for clip in tests]
+        if missing := sum(clip.label is None for clip in tests):
+            _log.warning("%s: %d of %d test clips have no label", folder, missing, len(tests))
+        sets.append(("test", tests))
+    else:
+        _log.warning("%s: no test clips; only training clips are taken", folder)
+    extra = layout.supplemental_clips(data, challenge, split, machine)
+    return [*sets, ("supplemental", extra)]
+
+
+def _with_label(clip: Clip, rows: Mapping[str, str]) -> Clip:
+    if clip.label is not None or clip.file_name not in rows:
+        return clip
+    return Clip(clip.path, clip.machine, parse_clip_name(rows[clip.file_name]))
+
+
+def _unified(clip: Clip, challenge: Challenge, split: str, clip_set: str) -> UnifiedClip:
+    name = clip.name
+    # A year with one domain need not tell it; other years' unlabelled clips keep it back.
+    domain = name.domain or (challenge.domains[0] if len(challenge.domains) == 1 else None)
+    attributes = None
+    if clip_set == "supplemental":
+        file_name = clip.file_name
+    else:
+        attributes = clip.attributes if clip.label in LABELS else name.attributes
+        file_name = str(
+            ClipName("section", clip.section, name.number, domain, clip_set, clip.label, attributes)
+        )
+    return UnifiedClip(
+        path=f"{challenge.year}/{split}/{clip.machine}/{clip_set}/{file_name}",
+        year=str(challenge.year),
+        split=split,
+        machine=clip.machine,
+        set=clip_set,
+        section=clip.section,
+        domain=domain or "",
+        label=clip.label or "",
+        attributes=attributes or "",
+        source=str(clip.path.resolve()),
+    )
+
+
+def _check_names(plan: Sequence[UnifiedClip]) -> None:
+    found: dict[str, str] = {}
+    for clip in plan:
+        if (other := found.setdefault(clip.path, clip.source)) != clip.source:
+            raise UserError(
+                f"{clip.source} and {other} would both be named {clip.path}; remove one of them"
+            )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _is_copied(clip: UnifiedClip, output: Path) -> bool:
+    """Whether a copy is there already: a file of its own, of the same size and time."""
+    target, source = output / clip.path, Path(clip.source)
+    if target.is_symlink() or not target.is_file() or target.samefile(source):
+        return False
+    there, wanted = target.stat(), source.stat()
+    return (there.st_size, there.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
+
+
+def _place(clip: UnifiedClip, output: Path, link: bool) -> None:
+    target, source = output / clip.path, Path(clip.source)
+    if link:
+        if target.is_file() and target.samefile(source):
+            return
+        with write_aside(target) as aside:
+            try:
+                os.link(source, aside)
+            except OSError:
+                aside.symlink_to(source.resolve())
+    elif not _is_copied(clip, output):
+        with write_aside(target) as aside:
+            shutil.copy2(source, aside)
+
+
+def _read_table(path: Path) -> list[UnifiedClip]:
+    if not path.is_file():
+        return []
+    names = [field.name for field in fields(UnifiedClip)]
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header != names or any(len(row) != len(names) for row in rows):
+        raise UserError(
+            f"{path}: is not the table of a tree made by asd format; name another --output"
+        )
+    return [UnifiedClip(*row) for row in rows]
+
+
+def _write_table(path: Path, clips: Sequence[UnifiedClip]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(UnifiedClip))
+    writer.writerows(astuple(clip) for clip in clips)
+    write_text(path, text.getvalue())
