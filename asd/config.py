@@ -1,7 +1,7 @@
 """From baseline.yaml and flags to one frozen, checked Config; nothing else reads parameters."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,18 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
     values = _read_file(file) if file else {}
     by_name = {parameter.name: parameter for parameter in parameter_fields()}
     for name, value in flags.items():
-        values[name] = _converted(by_name[name], value, where="")
+        values[name] = _converted(by_name[name], value, flags_of(by_name[name])[-1])
     config = Config(**values, split=split)
     config = _split_dataset(config)
     _check_together(config)
     return config
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """A hint at the most similar known word, or ""."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the most similar known word, leading dashes aside, or ""."""
+    bare = {flag.lstrip("-"): flag for flag in known}
+    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -81,20 +82,23 @@ def _read_file(file: Path) -> dict[str, Any]:
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{file}:1: expected lines such as '--epochs: 100'")
+        raise UserError(
+            f"{file}:{root.start_mark.line + 1}: expected lines such as '--epochs: 100'"
+        )
     values: dict[str, Any] = {}
     known = {flag.lstrip("-"): p for p in parameter_fields() for flag in flags_of(p)}
     for key_node, value_node in root.value:
-        key = str(key_node.value)
         where = f"{file}:{key_node.start_mark.line + 1}: "
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{where}expected lines such as '--epochs: 100'")
+        key = str(key_node.value)
         parameter = known.get(key.lstrip("-"))
         if parameter is None:
-            spellings = [f"--{name}" for name in known]
-            hint = nearest(f"--{key.lstrip('-')}", spellings)
+            hint = nearest(key, [flag for p in parameter_fields() for flag in flags_of(p)])
             raise UserError(f"{where}unknown key {key!r}{hint or '; see asd train --help'}")
         if parameter.name in values:
             raise UserError(f"{where}{key} is given twice; remove one of the lines")
-        value = _converted(parameter, _plain(value_node), where)
+        value = _converted(parameter, _plain(value_node, f"{where}{key}"), f"{where}{key}")
         values[parameter.name] = _beside(file, value)
     return values
 
@@ -113,18 +117,28 @@ def _parse_yaml(file: Path) -> yaml.Node | None:
     return node
 
 
-def _plain(node: yaml.Node) -> Any:
-    """The value of a node, as plain Python."""
-    return yaml.safe_load(yaml.serialize(node))
+def _plain(node: yaml.Node, where: str) -> Any:
+    """The value of a node as text, a list of texts, or None: as a flag would give it.
+
+    YAML's own guesses (007 is 7, 2023-01-01 a date, 1e-3 a text) are left out of it.
+    """
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain_scalar(item, where) for item in node.value]
+    return _plain_scalar(node, where)
+
+
+def _plain_scalar(node: yaml.Node, where: str) -> str | None:
+    if not isinstance(node, yaml.ScalarNode):
+        raise UserError(f"{where}: expected one value or a list of values, got {{...}} or [[...]]")
+    return None if node.tag == "tag:yaml.org,2002:null" else str(node.value)
 
 
 def _converted(parameter: Field[Any], value: Any, where: str) -> Any:
     try:
         return convert(parameter, value)
     except ValueError as error:
-        flag = flags_of(parameter)[-1]
         given = value if not isinstance(value, (list, tuple)) else " ".join(map(str, value))
-        raise UserError(f"{where}{flag}: expected {error}, got {given!r}") from None
+        raise UserError(f"{where}: expected {error}, got {given!r}") from None
 
 
 def _beside(file: Path, value: Any) -> Any:
@@ -138,6 +152,11 @@ def _split_dataset(config: Config) -> Config:
     load_challenge(year)
     if not machine:
         return config
+    if config.machine_types not in ((), (machine,)):
+        raise UserError(
+            f"--dataset {config.dataset}: names {machine}, --machine_types "
+            f"{' '.join(config.machine_types)}; give the one or the other"
+        )
     return replace(config, dataset=year, machine_types=(machine,))
 
 
@@ -152,3 +171,5 @@ def _check_together(config: Config) -> None:
         )
     if config.train_only and config.test_only:
         raise UserError("--train_only and --test_only exclude each other; give one of them")
+    if config.checkpoint_path is not None and not config.restart:
+        raise UserError("--checkpoint_path: only --restart reads it; give both or neither")

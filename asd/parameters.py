@@ -4,6 +4,8 @@
 against it, and the values that a model was trained with are stored by these names.
 """
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -27,6 +29,18 @@ def _fraction(value: float) -> str | None:
 
 def _max_fpr(value: float) -> str | None:
     return None if 0 < value <= 1 else "a number above 0 and at most 1"
+
+
+def _seed(value: int) -> str | None:
+    return None if 0 <= value < 2**32 else f"0 to {2**32 - 1}"
+
+
+def _name_part(value: str) -> str | None:
+    return "a text without /" if "/" in value else None
+
+
+def _folder_name(value: str) -> str | None:
+    return None if value and "/" not in value else "a folder's name, without /"
 
 
 def _one_of(*choices: str) -> Check:
@@ -67,11 +81,11 @@ class Parameters:
         None, "data", "folder for computed features (default: processed/ beside the raw data)"
     )
     export_dir: str = _parameter(
-        "baseline", "data", "name of this system's folders below the result folder"
+        "baseline", "data", "name of this system's folders below the result folder", _folder_name
     )
     model_name_suffix: str = _parameter(
         "", "data", "text in file names that tells models apart (default: id(0_) and so on)",
-        None, "-tag", "--model_name_suffix",
+        _name_part, "-tag", "--model_name_suffix",
     )  # fmt: skip
     is_auto_download: bool = _parameter(False, "data", "download missing data")
     mono: bool | None = _parameter(
@@ -88,7 +102,7 @@ class Parameters:
     score: str = _parameter(
         "MSE", "system", "anomaly score for testing: MSE, MAHALA, or all the system has"
     )
-    seed: int = _parameter(13711, "system", "random seed", _at_least(0))
+    seed: int = _parameter(13711, "system", "random seed", _seed)
     use_cuda: bool = _parameter(True, "system", "train and score on a CUDA device if there is one")
     gpu_id: tuple[int, ...] = _parameter((0,), "system", "number of the CUDA device")
     jobs: int = _parameter(
@@ -202,24 +216,31 @@ def _convert(kind: Any, value: Any) -> Any:
         return None if is_none else _convert(optional[kind], value)
     if kind in (tuple[int, ...], tuple[str, ...]):
         item = int if kind == tuple[int, ...] else str
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return tuple(_convert(item, one) for one in values)
+        return tuple(_convert(item, one) for one in _listed(value))
     return _CONVERTERS[kind](value)
 
 
+def _listed(value: Any) -> Sequence[Any]:
+    """A list as it stands; the words of one text, as in the line "--machine_types: fan ToyCar"."""
+    if isinstance(value, str):
+        return value.split()
+    if isinstance(value, Sequence):
+        return value
+    return () if value is None else (value,)
+
+
 def _to_int(value: Any) -> int:
-    if not isinstance(value, bool):
-        try:
-            if float(value) == int(float(value)):
-                return int(value) if isinstance(value, (int, str)) else int(float(value))
-        except (TypeError, ValueError, OverflowError):
-            pass
+    try:
+        if not isinstance(value, bool) and (number := float(value)).is_integer():
+            return int(number)
+    except (TypeError, ValueError):
+        pass
     raise ValueError("a whole number")
 
 
 def _to_float(value: Any) -> float:
     try:
-        if not isinstance(value, bool) and (number := float(value)) == number:
+        if not isinstance(value, bool) and math.isfinite(number := float(value)):
             return number
     except (TypeError, ValueError):
         pass
@@ -228,8 +249,8 @@ def _to_float(value: Any) -> float:
 
 def _to_bool(value: Any) -> bool:
     # "full" and "simple" are what the official --shuffle also takes.
-    words = {"true": True, "1": True, "yes": True, "full": True, "simple": True,
-             "false": False, "0": False, "no": False}  # fmt: skip
+    words = {"true": True, "1": True, "yes": True, "on": True, "full": True, "simple": True,
+             "false": False, "0": False, "no": False, "off": False}  # fmt: skip
     try:
         return words[str(value).lower()]
     except KeyError:
@@ -244,11 +265,17 @@ def _to_text(value: Any) -> str:
     raise ValueError("a text")
 
 
+def _to_path(value: Any) -> Path:
+    if text := _to_text(value):
+        return Path(os.path.expanduser(text))
+    raise ValueError("a path")
+
+
 _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     int: _to_int,
     float: _to_float,
     bool: _to_bool,
     str: _to_text,
-    Path: lambda value: Path(_to_text(value)),
+    Path: _to_path,
 }
 _KINDS = get_type_hints(Parameters)
