@@ -22,6 +22,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.metavar or "/".join(action.option_strings)
+            raise UserError(
+                f"{name}: unknown {value!r}{nearest(str(value), action.choices)}; "
+                f"choose from {', '.join(map(str, action.choices))}"
+            )
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
