@@ -1,12 +1,18 @@
 """Log-mel spectrograms, equal to the public baseline's."""
 
+import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asd.errors import UserError
+
 _FLOOR = float(np.finfo(np.float64).eps)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,11 @@ class LogMelParameters:
     win_length: int | None = None
 
     def frame_count(self, samples: int) -> int:
-        """Number of frames of a clip of that many samples."""
-        return 1 + samples // self.hop_length
+        """Number of frames of a clip of that many samples.
+
+        The clip is padded with `n_fft` // 2 zeros at both ends; an odd `n_fft` lacks one.
+        """
+        return 1 + (samples - self.n_fft % 2) // self.hop_length
 
 
 class LogMel:
@@ -46,17 +55,20 @@ class LogMel:
     Periodic Hann window, centred frames with zero padding, |STFT|^power, area-normalised
     triangles on Slaney's mel scale, then (20 / power) * log10 of at least 2.2e-16: what
     librosa 0.11 gives with the public baseline's settings, in float32.
+
+    Raises
+    ------
+    UserError
+        `fmin` is not below half the sampling rate.
     """
 
     def __init__(self, parameters: LogMelParameters, sample_rate_hz: int) -> None:
-        import librosa.filters  # takes a second, which only those who compute features should pay
+        import librosa  # takes a second, which only those who compute features should pay
 
         p = parameters
         window = librosa.filters.get_window("hann", p.win_length or p.n_fft, fftbins=True)
         window = librosa.util.pad_center(window, size=p.n_fft)
-        mel = librosa.filters.mel(
-            sr=sample_rate_hz, n_fft=p.n_fft, n_mels=p.n_mels, fmin=p.fmin, fmax=p.fmax
-        )
+        mel = _mel_filters(p, sample_rate_hz)
         self.parameters = parameters
         self._window = torch.from_numpy(window.astype(np.float32))
         self._mel = torch.from_numpy(np.ascontiguousarray(mel.T, dtype=np.float32))
@@ -74,3 +86,26 @@ class LogMel:
         mel = (magnitudes @ self._mel).clamp_min_(_FLOOR)
         decibels: NDArray[np.float32] = mel.log10_().mul_(20.0 / p.power).numpy()
         return decibels
+
+
+def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Mel filters of shape (mels, n_fft // 2 + 1)."""
+    import librosa
+
+    if p.fmin >= sample_rate_hz / 2:
+        raise UserError(
+            f"--fmin: expected less than half the sampling rate ({sample_rate_hz / 2:g} Hz), "
+            f"got {p.fmin:g}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty bands, which are told below
+        filters: NDArray[np.float32] = librosa.filters.mel(
+            sr=sample_rate_hz, n_fft=p.n_fft, n_mels=p.n_mels, fmin=p.fmin, fmax=p.fmax
+        )
+    if empty := int(np.sum(~filters.any(axis=1))):
+        log.warning(
+            "%d of %d mel bands lie between two frequencies of the Fourier transform or above half "
+            "the sampling rate and stay empty; set fewer --n_mels, a longer --n_fft or a lower "
+            "--fmax", empty, p.n_mels,
+        )  # fmt: skip
+    return filters
