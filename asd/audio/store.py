@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
@@ -91,21 +92,31 @@ def load_features(clips: Sequence[Clip], spec: FeatureSpec, folder: Path, jobs: 
         the wrong number of channels, or the store cannot be written.
     """
     path = folder / _store_name(clips, spec)
-    wanted = {**spec.key(), "clips": _fingerprint(clips)}
+    wanted = {**spec.key(), "channels": spec.channels, "clips": _fingerprint(clips)}
     if found := _open_store(path, wanted):
         return found
     headers = _check_headers(clips, spec)
+    with _locked(path):
+        found = _open_store(path, wanted)  # by another process, while this one waited
+        return found or _build_store(path, wanted, clips, headers, spec, jobs)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a store; its folder is made where it is missing."""
+    lock = fasteners.InterProcessLock(path.with_name(f".{path.name}.lock"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = fasteners.InterProcessLock(path.with_name(f".{path.name}.lock"))
-        with lock:
-            found = _open_store(path, wanted)  # by another process, while this one waited
-            return found or _build_store(path, wanted, clips, headers, spec, jobs)
-    except PermissionError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
         raise UserError(
-            f"{folder}: features cannot be stored here (permission denied); "
+            f"{path.parent}: features cannot be stored here ({error.strerror}); "
             "make it writable or name another --feature_directory"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _store_name(clips: Sequence[Clip], spec: FeatureSpec) -> str:
@@ -116,8 +127,13 @@ def _store_name(clips: Sequence[Clip], spec: FeatureSpec) -> str:
 
 
 def _fingerprint(clips: Sequence[Clip]) -> list[list[Any]]:
-    stats = [(clip, clip.path.stat()) for clip in clips]
-    return [[clip.file_name, stat.st_size, stat.st_mtime_ns] for clip, stat in stats]
+    try:
+        stats = [(clip.file_name, clip.path.stat()) for clip in clips]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); replace or remove it"
+        ) from None
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def _check_headers(clips: Sequence[Clip], spec: FeatureSpec) -> list[WavHeader]:
@@ -153,7 +169,7 @@ def _open_store(path: Path, wanted: Mapping[str, Any]) -> Features | None:
             header, offset = _read_header(file)
     except (OSError, ValueError):
         return None
-    if any(header.get(key) != value for key, value in wanted.items()):
+    if not isinstance(header, dict) or any(header.get(key) != wanted[key] for key in wanted):
         return None
     lengths = np.asarray(header["lengths"], dtype=np.int64)
     shape = (int(lengths.sum()), *header["row_shape"])
@@ -163,12 +179,13 @@ def _open_store(path: Path, wanted: Mapping[str, Any]) -> Features | None:
     return Features(rows, np.cumsum(lengths) - lengths, lengths, header["sample_rate_hz"])
 
 
-def _read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
+def _read_header(file: BinaryIO) -> tuple[Any, int]:
     if file.read(8) != _MAGIC:
         raise ValueError("not a feature store")
     length = int.from_bytes(file.read(8), "little")
-    header: dict[str, Any] = json.loads(file.read(length))
-    return header, 16 + length
+    if length > os.fstat(file.fileno()).st_size:
+        raise ValueError("truncated")
+    return json.loads(file.read(length)), 16 + length
 
 
 def _write_header(file: BinaryIO, header: Mapping[str, Any]) -> None:
