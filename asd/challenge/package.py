@@ -19,6 +19,7 @@ from asd.challenge.submission import (
     SubmissionText,
     TestClips,
     meta_fault,
+    read_lines,
     section_files,
     text_problems,
 )
@@ -66,22 +67,23 @@ def gather_submission(
         than the test step does.
     list of Problem
         Why they cannot be sent.
+
+    Raises
+    ------
+    UserError
+        A file cannot be read.
     """
     wanted = section_files(challenge)
     texts: dict[str, SubmissionText] = {}
     problems = []
     for file in wanted:
         path = results / file.usual_name
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        if path.is_file():
+            lines = _lines_of_domain(read_lines(path).lines, file, challenge)
+            texts[file.name] = SubmissionText(path, lines)
+        else:
             way = "test on unlabelled clips: asd test -e without test_rename/"
             problems.append(Problem(path, None, f"is missing; {way}"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            problems.append(Problem(path, None, f"cannot be read ({reason}); test again"))
-        else:
-            texts[file.name] = SubmissionText(path, _lines_of_domain(lines, file, challenge))
     problems += text_problems(texts, wanted, challenge, clips)
     return {name: "".join(f"{li}\n" for li in text.lines) for name, text in texts.items()}, problems
 

@@ -170,8 +170,23 @@ def check_submission(folder: Path, challenge: Challenge, clips: TestClips) -> li
         for file in wanted
         if file.name not in given
     ]
+    texts = {file.name: read_lines(folder / file.name) for file in wanted if file.name in given}
     problems += text_problems(texts, wanted, challenge, clips)
     return problems + _meta_problems(folder)
+
+
+def read_lines(path: Path) -> SubmissionText:
+    """The lines of a file.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, or is no text.
+    """
+    try:
+        return SubmissionText(path, read_enclosure(path).decode("utf-8-sig").splitlines())
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; write it again") from None
 
 
 def _name_problems(

@@ -106,7 +106,7 @@ def unify(
     return plan
 
 
-# --- which clips, and what they are called ---------------------------------------------------------
+# --- which clips, and what they are called --------------------------------------------------------
 
 
 def _plan(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import data, models
+from asd.cli import challenge, data, models
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 
@@ -44,4 +44,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     models.add_commands(commands)
     data.add_commands(commands)
+    challenge.add_commands(commands)
     return parser

@@ -194,3 +194,26 @@ def _section_rows(
         ]
         rows.append([system.name, *[""] * len(_SCORE_COLUMNS), *cells(values)])
     return rows
+
+
+def ranking_text(systems: Sequence[SystemEvaluation]) -> str:
+    """A table for reading, best official score first, in percent."""
+    metrics = ("AUC (source)", "AUC (target)", "pAUC")
+    header = ["rank", "system", "official score", "ci95", *metrics, "F1-EV"]
+    rows = [header]
+    for rank, system in enumerate(ranked(systems), start=1):
+        means = [harmonic_mean(part.metrics[m] for part in system.sections) for m in metrics]
+        means.append(arithmetic_mean(part.f1ev["F1-EV"] for part in system.sections))
+        values = [official_score_of(system), system.ci95, *means]
+        rows.append([str(rank), system.name, *(f"{100 * value:.2f}" for value in values)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    adjust = [str.rjust, str.ljust, *[str.rjust] * (len(header) - 2)]
+    return "\n".join(
+        "  ".join(to(word, width) for to, word, width in zip(adjust, row, widths, strict=True))
+        for row in rows
+    )
+
+
+def ranked(systems: Sequence[SystemEvaluation]) -> list[SystemEvaluation]:
+    """The systems, best official score first."""
+    return sorted(systems, key=lambda system: (-official_score_of(system), system.name))

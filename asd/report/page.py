@@ -52,3 +52,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     with write_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=DOTS_PER_INCH)
+
+
+def shorten(name: str, longest: int = 24) -> str:
+    """A name cut in its middle where it is too long for a label; both ends tell names apart."""
+    if len(name) <= longest:
+        return name
+    head = (longest - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"

@@ -16,6 +16,7 @@ from asd.report.page import (
     TEXT_SIZE,
     new_figure,
     save_figure,
+    shorten,
     style_axes,
 )
 
@@ -66,7 +67,7 @@ def draw_summary_plot(
     lowest = np.nanmin([0.45, *shown])
     panels[0].set_xlim(max(0.0, np.floor(lowest * 10) / 10 - 0.02), 1.02)
     panels[0].set_ylim(max(len(machines), 1) - 0.5, -0.5)
-    panels[0].set_yticks(range(len(machines)), [_shorten(m) for m in machines], fontsize=TEXT_SIZE)
+    panels[0].set_yticks(range(len(machines)), [shorten(m) for m in machines], fontsize=TEXT_SIZE)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=3, fontsize=TEXT_SIZE, frameon=False
@@ -92,7 +93,7 @@ def _draw_metric(
             marker=marker,
             fillstyle=filling,
             markersize=5.0,
-            label=_shorten(system, 40),
+            label=shorten(system, 40),
         )
 
 
@@ -137,11 +138,11 @@ def draw_heat_map(
     shown = means[np.isfinite(means)]
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
     image = axes.imshow(means, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
-    axes.set_xticks(range(len(machines)), [_shorten(m) for m in machines], fontsize=SMALL_SIZE)
+    axes.set_xticks(range(len(machines)), [shorten(m) for m in machines], fontsize=SMALL_SIZE)
     axes.tick_params(axis="x", labelrotation=35.0)
     for tick in axes.get_xticklabels():
         tick.set(ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(systems)), [_shorten(s) for s in systems], fontsize=SMALL_SIZE)
+    axes.set_yticks(range(len(systems)), [shorten(s) for s in systems], fontsize=SMALL_SIZE)
     for (row, column), value in np.ndenumerate(means):
         dark = np.isfinite(value) and value > low + 0.65 * (high - low)
         axes.text(
@@ -164,11 +165,3 @@ def _cell(mean: float, std: float) -> str:
     if not np.isfinite(mean):
         return "-"
     return f"{mean:.3f}\n± {std:.3f}" if np.isfinite(std) else f"{mean:.3f}"
-
-
-def _shorten(name: str, longest: int = 24) -> str:
-    """A name cut in its middle where it is too long for a label; both ends tell names apart."""
-    if len(name) <= longest:
-        return name
-    head = (longest - 1) // 2
-    return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"

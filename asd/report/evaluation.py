@@ -1,0 +1,107 @@
+"""Pictures of evaluated submissions: their ranking, and metrics per machine type."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from asd.evaluation.evaluator import SystemEvaluation
+from asd.evaluation.evaluator_files import official_score_of, ranked
+from asd.evaluation.metrics import harmonic_mean
+from asd.report.page import (
+    DARK,
+    FAINT,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    new_figure,
+    save_figure,
+    shorten,
+    style_axes,
+)
+
+_METRICS = ("AUC (source)", "AUC (target)", "pAUC")
+
+
+def ranking_plot(systems: Sequence[SystemEvaluation], path: Path, title: str = "") -> None:
+    """Write the picture of `draw_ranking`."""
+    save_figure(draw_ranking(systems, title), path)
+
+
+def draw_ranking(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
+    """The official score of each system with its 95 % interval, the best on top."""
+    order = ranked(systems)
+    scores = np.array([official_score_of(system) for system in order])
+    spreads = np.nan_to_num([system.ci95 for system in order])
+    rows = np.arange(len(order))
+    figure = new_figure(2.6 + 0.5 * len(order), title)
+    axes = figure.add_subplot()
+    style_axes(axes, "official score, with 95 % interval")
+    axes.hlines(rows, 0.0, 1.0, color=FAINT, linewidth=0.6, zorder=0)
+    axes.errorbar(
+        scores, rows, xerr=spreads, fmt="o", color=DARK, markersize=4.5, linewidth=1.0, capsize=2.5
+    )
+    for row, score, spread in zip(rows, scores, spreads, strict=True):
+        axes.annotate(
+            f"{score:.3f}", (score + spread, row), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=SMALL_SIZE,
+        )  # fmt: skip
+    low, high = np.min(scores - spreads, initial=1.0), np.max(scores + spreads, initial=0.0)
+    margin = max(0.02, 0.1 * (high - low))
+    axes.set_xlim(max(0.0, low - margin), min(1.0, high) + 2 * margin)
+    axes.set_ylim(max(len(order), 1) - 0.5, -0.5)
+    axes.set_yticks(rows, [shorten(system.name, 40) for system in order], fontsize=TEXT_SIZE)
+    return figure
+
+
+def metrics_plot(systems: Sequence[SystemEvaluation], path: Path, title: str = "") -> None:
+    """Write the picture of `draw_metrics`."""
+    save_figure(draw_metrics(systems, title), path)
+
+
+def draw_metrics(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
+    """AUC of both domains and pAUC per machine type: one panel per metric, one row per system.
+
+    Systems are in the order of the ranking, and all panels share one scale, on which darker is
+    better; several sections of a machine type are averaged harmonically.
+    """
+    order = ranked(systems)
+    machines = list(dict.fromkeys(part.machine for system in order for part in system.sections))
+    tables = [[[_mean(s, m, metric) for m in machines] for s in order] for metric in _METRICS]
+    values = 100 * np.array(tables, dtype=float)  # (metrics, systems, machines)
+    figure = new_figure(3.2 + len(_METRICS) * (0.9 + 0.42 * len(order)), title)
+    panels = figure.subplots(len(_METRICS), 1, squeeze=False, sharex=True)[:, 0]
+    limits = float(np.nanmin(values)), float(np.nanmax(values))
+    for axes, metric, table in zip(panels, _METRICS, values, strict=True):
+        style_axes(axes)
+        axes.set_title(f"{metric} [%]", fontsize=TEXT_SIZE, loc="left")
+        _draw_table(axes, table, limits)
+        axes.set_yticks(range(len(order)), [shorten(s.name) for s in order], fontsize=SMALL_SIZE)
+    panels[-1].set_xticks(
+        range(len(machines)), [shorten(m) for m in machines], fontsize=SMALL_SIZE, rotation=35.0,
+        ha="right", rotation_mode="anchor",
+    )  # fmt: skip
+    return figure
+
+
+def _mean(system: SystemEvaluation, machine: str, metric: str) -> float:
+    return harmonic_mean(p.metrics[metric] for p in system.sections if p.machine == machine)
+
+
+def _draw_table(
+    axes: Axes,
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    limits: tuple[float, float],
+) -> None:
+    """Numbers on a shade; `values` has shape (rows, columns)."""
+    low, high = limits
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.imshow(values, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
+    for (row, column), value in np.ndenumerate(values):
+        is_dark = np.isfinite(value) and value > low + 0.65 * (high - low)
+        axes.text(
+            column, row, f"{value:.1f}" if np.isfinite(value) else "-", ha="center", va="center",
+            fontsize=SMALL_SIZE, color="white" if is_dark else "black",
+        )  # fmt: skip
