@@ -181,6 +181,12 @@ def test_threshold_samples_are_the_training_clips_scores():
     samples = system.threshold_samples("clip", "fan")
     for name, scores in system.score(*training).items():
         np.testing.assert_array_equal(samples[name], scores)
+    some, _ = fitted(BiGAN, training, threshold_clips=2)
+    np.testing.assert_allclose(
+        some.threshold_samples("clip", "fan")["FM"], samples["FM"][[0, 1]], rtol=1e-6
+    )
+    many, _ = fitted(BiGAN, training, threshold_clips=99)
+    assert_same(many.state(), system.state())
     with pytest.raises(UserError, match="'frame': BiGAN can only use 'clip'"):
         system.threshold_samples("frame", "fan")
 
@@ -220,6 +226,12 @@ def test_short_clips_are_refused_by_name():
         fitted(BiGAN, short)
     with pytest.raises(UserError, match=r"normal_0001\.wav"):
         fitted(BiGAN, clips_of([30]))[0].score(*short)
+
+
+def test_no_clips_to_learn_from():
+    clips, features = clips_of([30])
+    with pytest.raises(UserError, match="no clip to learn from"):
+        fitted(BiGAN, (clips[:0], features.select([])))
 
 
 def test_no_clips_to_score():
