@@ -1,6 +1,7 @@
 """Words on the command line -> one call. No logic; a command imports what it needs."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         set_up_logging()
         args.command(args)
+        sys.stdout.flush()
     except UserError as error:
         if debug:
             raise
@@ -28,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nasd: interrupted; add --restart to go on with a training", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has left (asd ... | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
+        return 0
     return 0
 
 

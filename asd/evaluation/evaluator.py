@@ -67,11 +67,25 @@ class SectionEvaluation:
 
 @dataclass(frozen=True)
 class SystemEvaluation:
-    """Results of one submission, sections in the order of machine type and section."""
+    """Results of one submission, sections in the order of machine type and section.
+
+    `ci95` is the evaluators' number, over all `clips` together.
+    """
 
     name: str
     sections: tuple[SectionEvaluation, ...]
     ci95: float
+    clips: int
+
+    @property
+    def jackknife95(self) -> float:
+        """Half-width of the 95 % interval that the jackknife gives for AUC and pAUC (mean of both).
+
+        The evaluators divide the spread of leave-one-out values by the square root of the number
+        of clips, as if those were independent samples; the jackknife's standard error (Efron and
+        Stein, 1981) is larger by the factor clips - 1.
+        """
+        return (self.clips - 1) * self.ci95
 
 
 def evaluate_submissions(
@@ -216,7 +230,8 @@ def _evaluate_system(
         sections.append(evaluate_section(truth, scores, decisions))
         pooled.append(scores)
     is_anomaly = np.concatenate([truth.is_anomaly for truth in truths])
-    return SystemEvaluation(name, tuple(sections), ci95(is_anomaly, np.concatenate(pooled)))
+    interval = ci95(is_anomaly, np.concatenate(pooled))
+    return SystemEvaluation(name, tuple(sections), interval, is_anomaly.size)
 
 
 def evaluate_section(

@@ -197,14 +197,14 @@ def _section_rows(
 
 
 def ranking_text(systems: Sequence[SystemEvaluation]) -> str:
-    """A table for reading, best official score first, in percent."""
+    """A table for reading, best official score first, in percent; +- is `jackknife95`."""
     metrics = ("AUC (source)", "AUC (target)", "pAUC")
-    header = ["rank", "system", "official score", "ci95", *metrics, "F1-EV"]
+    header = ["rank", "system", "official score", "+-", *metrics, "F1-EV"]
     rows = [header]
     for rank, system in enumerate(ranked(systems), start=1):
         means = [harmonic_mean(part.metrics[m] for part in system.sections) for m in metrics]
         means.append(arithmetic_mean(part.f1ev["F1-EV"] for part in system.sections))
-        values = [official_score_of(system), system.ci95, *means]
+        values = [official_score_of(system), system.jackknife95, *means]
         rows.append([str(rank), system.name, *(f"{100 * value:.2f}" for value in values)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     adjust = [str.rjust, str.ljust, *[str.rjust] * (len(header) - 2)]

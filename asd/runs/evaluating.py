@@ -29,10 +29,10 @@ def evaluate(submissions: Path, ground_truth: Path, challenge: Challenge, out: P
     write_evaluation(
         systems, challenge, out / f"{teams}_result", out / f"{teams}_additional_result", teams
     )
-    print(ranking_text(systems))
 
     from asd.report.evaluation import metrics_plot, ranking_plot  # slow to import
 
     ranking_plot(systems, out / f"{teams}_ranking.png", f"{challenge.name}: {teams}")
     metrics_plot(systems, out / f"{teams}_metrics.png", f"{challenge.name}: {teams}")
+    print(ranking_text(systems))
     log.info("results, tables and pictures: %s", out)
