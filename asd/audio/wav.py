@@ -70,7 +70,9 @@ def read_samples(path: Path, channel: str = "left") -> NDArray[np.float32]:
     else:
         chosen = np.ascontiguousarray(samples[:, CHANNELS.index(channel)])
     # One pass over the sum instead of one over each value: NaN and infinity survive adding up.
-    if not np.isfinite(np.sum(chosen, dtype=np.float64)):
+    with np.errstate(invalid="ignore"):
+        total = np.sum(chosen, dtype=np.float64)
+    if not np.isfinite(total):
         raise UserError(f"{path}: holds samples that are NaN or infinite; replace it")
     return chosen
 
