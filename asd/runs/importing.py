@@ -18,6 +18,7 @@ from asd.files import write_json
 from asd.parameters import FEATURE_PARAMETERS, convert, parameter_fields
 from asd.runs.jobs import ModelFolder
 from asd.runs.models import StoredModel, plain_parameters, save_model
+from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.base import State
 
 log = logging.getLogger(__name__)
@@ -87,16 +88,12 @@ def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) ->
         frames=weights["encoder.0.weight"].shape[1] // block,
     )
     config = replace(config, **_read_args(file))
-    parameters = {
-        **plain_parameters(config),
-        "model": _SYSTEM,
-        "sample_rate_hz": config.challenge.sample_rate_hz,
-    }
-    fits = {
-        name: _gamma(gammas[file.stem][key], file) if gammas else _read_pickle(file, key)
-        for key, name in _SCORES.items()
-        if gammas is None or _has_gamma(gammas, file, key)
-    }
+    # The public program does not say which sampling rate it was trained at.
+    parameters = {**plain_parameters(config), "model": _SYSTEM}
+    if gammas is None:
+        fits = {name: _read_pickle(file, key) for key, name in _SCORES.items()}
+    else:
+        fits = _gammas(gammas, file)
     state = {"network": weights, "samples": {}}
     return StoredModel(_SYSTEM, parameters, state, {machine: {"batch": fits}})
 
@@ -104,13 +101,16 @@ def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) ->
 def _read_weights(file: Path) -> State:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-        keys = set(weights)
     except Exception:  # torch raises many kinds for a damaged file
         raise UserError(f"{file}: is damaged or no file of weights; copy it again") from None
-    missing = {"cov_source", "cov_target", "encoder.0.weight", "decoder.12.weight"} - keys
-    if missing:
-        raise UserError(f"{file}: is no autoencoder of the public baseline (no {min(missing)})")
-    return {name: value.detach() for name, value in weights.items()}
+    try:
+        network = AutoencoderNetwork(
+            weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
+        )
+        network.load_state_dict(weights)
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError):
+        raise UserError(f"{file}: is no autoencoder of the public baseline v5.1.1") from None
+    return network.state_dict()
 
 
 def _read_args(file: Path) -> dict[str, Any]:
@@ -120,11 +120,17 @@ def _read_args(file: Path) -> dict[str, Any]:
         return {}
     given = _read_json(args_file)
     names = {*FEATURE_PARAMETERS, "batch_size", "epochs", "learning_rate", "validation_split"}
-    try:
-        return {p.name: convert(p, given[p.name]) for p in parameter_fields()
-                if p.name in names and p.name in given}  # fmt: skip
-    except ValueError as error:
-        raise UserError(f"{args_file}: a value is wrong, expected {error}") from None
+    read = {}
+    for parameter in parameter_fields():
+        name = parameter.name
+        if name in names and name in given:
+            try:
+                read[name] = convert(parameter, given[name])
+            except ValueError as error:
+                raise UserError(
+                    f"{args_file}: {name}: expected {error}, got {given[name]!r}"
+                ) from None
+    return read
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -137,15 +143,16 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _has_gamma(gammas: Mapping[str, Any], file: Path, key: str) -> bool:
+def _gammas(gammas: Mapping[str, Any], file: Path) -> dict[str, list[float]]:
     if file.stem not in gammas:
         raise UserError(f"--gamma: has no entry for {file.stem}; add it or remove {file.name}")
-    return key in gammas[file.stem]
-
-
-def _gamma(entry: Mapping[str, Any], file: Path) -> list[float]:
+    entry = gammas[file.stem]
     try:
-        return [float(entry[key]) for key in ("shape", "loc", "scale")]
+        return {
+            name: [float(entry[key][number]) for number in ("shape", "loc", "scale")]
+            for key, name in _SCORES.items()
+            if key in entry
+        }
     except (KeyError, TypeError, ValueError):
         raise UserError(
             f"--gamma: the entry for {file.stem} lacks a number for shape, loc or scale"
@@ -160,11 +167,18 @@ def _read_pickle(file: Path, key: str) -> list[float]:
         with path.open("rb") as stream:
             values = _NumberUnpickler(stream).load()
         shape, loc, scale = (float(value) for value in values)
-    except UserError:
-        raise
+    except _ForbiddenError as error:
+        raise UserError(
+            f"{path}: wants to load {error}, and only numbers are read from pickles; "
+            "give the numbers with --gamma"
+        ) from None
     except Exception:  # a damaged pickle raises anything
         raise UserError(f"{path}: is no pickled list of three numbers; copy it again") from None
     return [shape, loc, scale]
+
+
+class _ForbiddenError(Exception):
+    """A pickle names something that is no number; its text says what."""
 
 
 class _NumberUnpickler(pickle.Unpickler):
@@ -180,10 +194,7 @@ class _NumberUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
-            raise UserError(
-                f"{getattr(self, 'name', 'pickle')}: wants to load {module}.{name}; "
-                "only numbers are read from pickles"
-            )
+            raise _ForbiddenError(f"{module}.{name}")
         return super().find_class(module.replace("numpy._core", _numpy_core()), name)
 
 
