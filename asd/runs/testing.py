@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from asd.challenge.clips import LABELS, Clip
-from asd.config import Config
 from asd.errors import UserError
 from asd.evaluation import results
 from asd.evaluation.threshold import GammaFit
@@ -47,7 +46,8 @@ def evaluate_job(job: Job, threads: int) -> None:
         check_features(path, model, config, features.sample_rate_hz)
         scores = system.score(clips, features)
         for name in wanted:
-            threshold = _threshold(path, model, machine, name, config)
+            kind = _threshold_kind(config.threshold_fit, system.threshold_kinds)
+            threshold = _threshold(path, model, machine, name, kind, config.decision_threshold)
             values = scores[name].astype(np.float32).astype(np.float64)
             _write_results(job, machine, name, clips, values, threshold)
 
@@ -66,15 +66,21 @@ def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
     return [score]
 
 
-def _threshold(path: Path, model: StoredModel, machine: str, score: str, config: Config) -> float:
-    kinds = model.thresholds[machine]
-    kind = config.threshold_fit if len(kinds) > 1 else next(iter(kinds))
-    if score not in kinds.get(kind, {}):
+def _threshold_kind(asked: str, known: Sequence[str]) -> str:
+    """The kind of threshold samples to use; a system with a single kind leaves no choice."""
+    return asked if asked in known else known[0]
+
+
+def _threshold(
+    path: Path, model: StoredModel, machine: str, score: str, kind: str, quantile: float
+) -> float:
+    fits = model.thresholds.get(machine, {}).get(kind, {})
+    if score not in fits:
         raise UserError(
             f"{path}: has no {kind} distribution of {score} scores to decide by (it was imported); "
             "train the model here, or set --threshold_fit batch and --score MSE or MAHALA"
         )
-    return GammaFit(*kinds[kind][score]).quantile(config.decision_threshold)
+    return GammaFit(*fits[score]).quantile(quantile)
 
 
 def _write_results(
