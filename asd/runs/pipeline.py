@@ -27,13 +27,14 @@ def train(config: Config) -> None:
         Nothing can be done, or, after all other jobs are done, some could not be.
     """
     check_dataset(config)
-    jobs, failures = _with_features(config, plan_jobs(config), "train")
+    planned = plan_jobs(config)
+    jobs, failures = _with_features(config, planned, "train")
     if jobs:
         at_once = default_at_once(jobs, device(config))
         log.info("training on %s, %d model(s) at a time", device(config), at_once)
         with training_progress(jobs):
             failures += run_jobs(train_job, jobs, at_once)
-    _report(failures, len(jobs))
+    _report(failures, len(planned))
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 
 
@@ -46,9 +47,10 @@ def test(config: Config) -> None:
         Nothing can be done, or, after all other jobs are done, some could not be.
     """
     check_dataset(config)
-    jobs, failures = _with_features(config, plan_jobs(config), "test")
+    planned = plan_jobs(config)
+    jobs, failures = _with_features(config, planned, "test")
     failures += run_jobs(evaluate_job, jobs, at_once=1)
-    _report(failures, len(jobs))
+    _report(failures, len(planned))
 
 
 def train_and_test(config: Config) -> None:
@@ -69,19 +71,26 @@ def _with_features(
             find_features(config, find_clips(config, machine, clip_set), available_cores())
         except UserError as error:
             failures[machine] = str(error)
-    good = [job for job in jobs if not failures.keys() & set(job.machines)]
-    by_machine = {job.machines[0]: job for job in jobs}
-    return good, [Failure(by_machine[machine], why) for machine, why in failures.items()]
+    good, bad = [], []
+    for job in jobs:
+        why = next((failures[machine] for machine in job.machines if machine in failures), None)
+        if why is None:
+            good.append(job)
+        else:
+            bad.append(Failure(job, why))
+    return good, bad
 
 
-def _report(failures: Sequence[Failure], done: int) -> None:
+def _report(failures: Sequence[Failure], planned: int) -> None:
     if not failures:
         return
-    if len(failures) == 1:
+    if len({failure.reason for failure in failures}) == 1:
         raise UserError(failures[0].reason)
     for failure in failures:
         log.error("%s: %s", failure.job.label, failure.reason)
-    raise UserError(f"{len(failures)} jobs could not be done (see above); {done} could")
+    raise UserError(
+        f"{len(failures)} of {planned} jobs could not be done (see above); the others are done"
+    )
 
 
 def summarize(config: Config) -> None:
