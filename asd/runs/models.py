@@ -1,5 +1,6 @@
 """Models and checkpoints on disk: tensors and plain values, written whole, never unpickled."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from asd.config import Config
 from asd.errors import UserError
 from asd.files import write_aside
-from asd.parameters import FEATURE_PARAMETERS
+from asd.parameters import FEATURE_PARAMETERS, parameter_fields
 from asd.systems.base import State
 
 _FORMAT = 1
@@ -86,6 +87,8 @@ def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint to go on from; train without --restart")
     content = _load(path, "train without --restart")
+    if content.keys() != {"parameters", "snapshot"}:
+        raise UserError(f"{path}: is no checkpoint of this program; give a checkpoint.pt")
     check_same(path, content["parameters"], parameters, list(parameters), "train without --restart")
     snapshot: State = content["snapshot"]
     return snapshot
@@ -108,8 +111,9 @@ def check_same(
     path: Path, then: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str], hint: str
 ) -> None:
     """Raise a UserError that names those of `names` whose values differ."""
+    flags = {parameter.name for parameter in parameter_fields()}
     differ = [
-        f"--{name} {_text(then[name])} (now {_text(now[name])})"
+        f"{'--' if name in flags else ''}{name} {_text(then[name])} (now {_text(now[name])})"
         for name in names
         if name in then and then[name] != now[name]
     ]
@@ -118,12 +122,17 @@ def check_same(
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
     return "null" if value is None else str(value)
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:
+    # Through memory: on a full disk torch's own writer says "unexpected pos", Python's says why.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
     with write_aside(path) as aside:
-        torch.save(dict(content), aside)
+        aside.write_bytes(buffer.getbuffer())
 
 
 def _load(path: Path, hint: str) -> dict[str, Any]:

@@ -39,21 +39,24 @@ _FREE_TO_CHANGE = (
 def train_job(job: Job, threads: int) -> None:
     """Train a job's model and store it in the job's folder.
 
-    With `--restart` the training goes on from the last checkpoint. An older model in the folder
-    is removed when training starts, so that an interrupted run leaves a checkpoint, not a stale
-    model.
+    With `--restart` the training goes on from the last checkpoint, or starts afresh where there is
+    none: an interrupted run of many jobs leaves some that had not begun. An older model in the
+    folder is removed when training starts, so that an interrupted run leaves a checkpoint, not a
+    stale model.
 
     Parameters
     ----------
     threads
-        Processor cores to use.
+        Processor cores to compute features with. Training takes one: bits depend on the number of
+        threads, so a model would depend on how many are trained at once; and the network's
+        matrices are too small for more to pay (on a busy machine they cost tenfold).
 
     Raises
     ------
     UserError
         Clips, features or the checkpoint can't be used, or the folder can't be written to.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     config, folder = job.config, job.folder
     machine = job.machines[0]
     clips = find_clips(config, machine, "train")
@@ -62,10 +65,10 @@ def train_job(job: Job, threads: int) -> None:
     clips, features = [clips[i] for i in chosen], features.select(chosen)
     _check_sections(job, {clip.section for clip in clips})
     parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
-    writer = _EpochWriter(folder, {**_checked(parameters), "clips": len(clips)})
+    identity = {"machine": machine, "sections": job.sections, "clips": len(clips)}
+    writer = _EpochWriter(folder, {**_checked(parameters), **identity})
     resume = writer.resume(config) if config.restart else None
-    if resume is None:
-        writer.begin(parameters)
+    writer.begin(parameters, resumed=resume is not None)
     system = create_system(config.model, {**vars(config), "device": device(config)})
     system.fit(clips, features, seed=config.seed, on_epoch=writer, resume=resume)
     thresholds = {machine: _fit_thresholds(system, machine)}
@@ -115,16 +118,22 @@ class _EpochWriter:
         self._checked = checked
         self._rows: list[dict[str, float]] = []
 
-    def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Start afresh: remove what an earlier training left."""
+    def begin(self, parameters: Mapping[str, Any], resumed: bool) -> None:
+        """Remove what an earlier training left; of one that goes on, only what comes after it."""
         folder = self._folder
-        for leftover in (folder.model, folder.checkpoint, folder.log, folder.figure):
+        write_json(folder.parameters, dict(parameters))  # first: tells whether we may write here
+        stale = (folder.model, folder.figure, *(() if resumed else (folder.checkpoint, folder.log)))
+        for leftover in stale:
             leftover.unlink(missing_ok=True)
-        write_json(folder.parameters, dict(parameters))
+        if resumed:  # a kill between checkpoint and log leaves the log an epoch short
+            write_text(folder.log, format_log(self._rows))
 
-    def resume(self, config: Config) -> State:
-        """The snapshot to go on from, with the log so far."""
+    def resume(self, config: Config) -> State | None:
+        """The snapshot to go on from, with the log so far; None where there is no checkpoint."""
         path = config.checkpoint_path or self._folder.checkpoint
+        if not path.is_file() and config.checkpoint_path is None:
+            log.warning("%s: no checkpoint to go on from; training starts afresh", path)
+            return None
         content = load_checkpoint(path, self._checked)
         self._rows = list(content["rows"])
         if len(self._rows) > config.epochs:
@@ -132,7 +141,6 @@ class _EpochWriter:
                 f"{path}: has {len(self._rows)} epochs done, --epochs asks for {config.epochs}; "
                 "set more --epochs or train without --restart"
             )
-        self._folder.model.unlink(missing_ok=True)
         snapshot: State = content["system"]
         return snapshot
 
