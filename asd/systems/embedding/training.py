@@ -17,6 +17,7 @@ from asd.systems.base import Epoch, State
 from asd.systems.embedding import augmentation
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.memory import reused_memory
 from asd.systems.embedding.objective import Objective
 from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
 
@@ -91,10 +92,11 @@ class Training:
 
     def run(self, data: TrainingSet, on_epoch: Callable[[Epoch], None]) -> None:
         """Train for the epochs that are left."""
-        while self.epoch < self.recipe.epochs:
-            loss = self.run_epoch(data)
-            self.epoch += 1
-            on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
+        with reused_memory():
+            while self.epoch < self.recipe.epochs:
+                loss = self.run_epoch(data)
+                self.epoch += 1
+                on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
 
     def run_epoch(self, data: TrainingSet) -> float:
         """Train on every clip once; returns the mean loss per clip.

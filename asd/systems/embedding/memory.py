@@ -1,0 +1,40 @@
+"""Memory that training reuses instead of handing it back."""
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Parameters of mallopt, and their defaults, from the GNU C library's malloc.h.
+_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
+_MMAP_MAX, _MMAP_DEFAULT = -4, 65536
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Keep freed memory in the process for as long as the block runs.
+
+    The activations of a batch are larger than what the GNU C library keeps (32 MB): each one would
+    be fetched from the operating system anew, zeroed page by page, and given back. Without that,
+    training on a CPU takes two thirds of the time. Where the C library is another, this does
+    nothing.
+    """
+    mallopt = _find("mallopt")
+    if mallopt is None:
+        yield
+        return
+    mallopt(_TRIM_THRESHOLD, -1)
+    mallopt(_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        mallopt(_MMAP_MAX, _MMAP_DEFAULT)
+        if (trim := _find("malloc_trim")) is not None:
+            trim(0)
+
+
+def _find(name: str) -> "ctypes._NamedFuncPointer | None":
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
