@@ -101,7 +101,9 @@ def _write_results(
         names = [clips[i].file_name for i in chosen]
         found = _section_scores(section, [clips[i] for i in chosen], scores[chosen], threshold)
         files = [(name.scores(section), name.decisions(section))]
-        if config.split == "eval" and not labelled:
+        # A challenge wants one score per clip: that of the model which knows the clip's section.
+        is_own = not job.sections or section in job.sections
+        if config.split == "eval" and not labelled and is_own:
             files.append(results.submission_names(machine, section))
         for score_file, decision_file in files:
             results.write_scores(folder / score_file, names, found.scores)
