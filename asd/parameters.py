@@ -266,7 +266,7 @@ def _to_text(value: Any) -> str:
 
 
 def _to_path(value: Any) -> Path:
-    if text := _to_text(value):
+    if text := str(value) if isinstance(value, Path) else _to_text(value):
         return Path(os.path.expanduser(text))
     raise ValueError("a path")
 
