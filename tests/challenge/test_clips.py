@@ -62,10 +62,9 @@ def test_any_name_comes_back_as_it_was(name):
 def test_a_text_is_refused_or_comes_back(text):
     try:
         name = parse_clip_name(text)
-    except UserError as error:
-        assert text in str(error)
-    else:
-        assert str(name) == text
+    except UserError:
+        return
+    assert str(name) == text
 
 
 @pytest.mark.parametrize(
