@@ -33,6 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left (asd ... | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
         return 0
+    except OSError as error:  # a file or folder that nothing below has put into words
+        if debug or error.filename is None:
+            raise
+        print(
+            f"asd: error: {error.filename}: {error.strerror}; check the path, its permissions and "
+            "free space (--debug shows where this came from)", file=sys.stderr,
+        )  # fmt: skip
+        return 2
     return 0
 
 
