@@ -11,6 +11,7 @@ import yaml
 from asd.challenge.catalog import Challenge, load_challenge, split_dataset_name
 from asd.errors import UserError
 from asd.parameters import Parameters, convert, flags_of, parameter_fields
+from asd.systems import own_parameters
 
 DEFAULT_FILE = "baseline.yaml"
 
@@ -51,6 +52,8 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
     split
         "dev" or "eval".
 
+    A system that a flag names brings its own parameters along, in place of the file's.
+
     Raises
     ------
     UserError
@@ -61,6 +64,8 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
         file = Path(DEFAULT_FILE)
     values = _read_file(file) if file else {}
     by_name = {parameter.name: parameter for parameter in parameter_fields()}
+    if flags.get("model", values.get("model")) != values.get("model"):
+        values |= own_parameters(str(flags["model"]))
     for name, value in flags.items():
         values[name] = _converted(by_name[name], value, flags_of(by_name[name])[-1])
     config = Config(**values, split=split)

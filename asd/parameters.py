@@ -27,6 +27,15 @@ def _fraction(value: float) -> str | None:
     return None if 0 < value < 1 else "a number between 0 and 1, neither included"
 
 
+def _share(value: float) -> str | None:
+    return None if 0 <= value <= 1 else "a number from 0 to 1"
+
+
+def _methods(values: tuple[str, ...]) -> str | None:
+    good = values and all(value.upper() in ("CROSS-E", "FM") for value in values)
+    return None if good else "cross-e, fm, or both"
+
+
 def _max_fpr(value: float) -> str | None:
     return None if 0 < value <= 1 else "a number above 0 and at most 1"
 
@@ -102,7 +111,7 @@ class Parameters:
     score: str = _parameter(
         "MSE", "system", "anomaly score for testing: MSE, MAHALA, or all the system has"
     )
-    seed: int = _parameter(13711, "system", "random seed", _seed)
+    seed: int = _parameter(13711, "system", "random seed", _seed, "--rd", "--seed")
     use_cuda: bool = _parameter(True, "system", "train and score on a CUDA device if there is one")
     gpu_id: tuple[int, ...] = _parameter((0,), "system", "number of the CUDA device")
     jobs: int = _parameter(
@@ -154,7 +163,9 @@ class Parameters:
     )
 
     batch_size: int = _parameter(256, "training", "feature vectors per training step", _at_least(2))
-    epochs: int = _parameter(100, "training", "passes over the training data", _at_least(1))
+    epochs: int = _parameter(
+        100, "training", "passes over the training data", _at_least(1), "--nb_epochs", "--epochs"
+    )
     learning_rate: float = _parameter(
         0.001, "training", "step size of Adam", _positive, "-lr", "--learning_rate"
     )
@@ -163,6 +174,36 @@ class Parameters:
     validation_split: float = _parameter(
         0.1, "training", "share of feature vectors held out for val_loss", _fraction
     )
+    w: float = _parameter(
+        0.1, "gan", "share of the discriminator's term in the score; the rest is reconstruction",
+        _share,
+    )  # fmt: skip
+    d: float = _parameter(
+        1.0, "gan", "degree of the norms in the score: 1 sums differences, 2 is Euclidean",
+        _positive,
+    )  # fmt: skip
+    methods: tuple[str, ...] = _parameter(
+        ("CROSS-E", "FM"), "gan",
+        "the discriminator's term: cross-e (cross entropy), fm (feature matching) or both",
+        _methods, "--m", "--methods",
+    )  # fmt: skip
+    network: str = _parameter(
+        "frames", "gan", "layer sizes: frames, or kdd (those published for KDD Cup 99)",
+        _one_of("frames", "kdd"),
+    )  # fmt: skip
+    latent_dim: int | None = _parameter(
+        None, "gan", "width of the latent vector (null: the network's own, 32)", _at_least(1)
+    )
+    search_steps: int = _parameter(
+        500, "gan", "steps of the GAN's search for a latent vector when scoring", _at_least(1)
+    )
+    score_hop_length: int | None = _parameter(
+        None, "gan", "frames between scored vectors (null: frame_hop_length)", _at_least(1)
+    )
+    threshold_clips: int | None = _parameter(
+        None, "gan", "training clips scored for the decision threshold (null: all)", _at_least(1)
+    )
+
     restart: bool = _parameter(
         False, "training", "go on from the last checkpoint of an interrupted training"
     )

@@ -21,6 +21,7 @@ _GROUPS = {
     "decision": "decisions and metrics",
     "features": "features (a model is tested with those it was trained with)",
     "training": "training",
+    "gan": "BiGAN and GAN",
 }
 
 

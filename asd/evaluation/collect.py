@@ -71,12 +71,12 @@ class _Found:
 
 
 def collect(
-    results: Path, challenge: Challenge, split: str, export_dir: str
+    results: Path, challenge: Challenge, split: str, export_dir: str, all_systems: bool = False
 ) -> tuple[SystemResults, ...]:
     """Read the result files of every system below `results`.
 
     A system is a folder <export_dir>_<score>: MAHALA and MSE first, whether they are there or
-    not, then the others by name. Tags such as "id(0_)" tell which sections a model was trained
+    not, then the others by name; with `all_systems` also those of other export_dirs. Tags such as "id(0_)" tell which sections a model was trained
     for, and a section's results come from the model for it (the most special one, if several
     are). What a tag says besides makes a system of its own.
 
@@ -87,7 +87,8 @@ def collect(
     """
     parent = results / f"{split}_data"
     first = [score_folder(results, split, export_dir, score) for score in OFFICIAL_SCORES]
-    others = sorted(p for p in parent.glob(f"{export_dir}_*") if p.is_dir() and p not in first)
+    pattern = "*_*" if all_systems else f"{export_dir}_*"
+    others = sorted(p for p in parent.glob(pattern) if p.is_dir() and p not in first)
     if not others and not any(folder.is_dir() for folder in first):
         raise UserError(
             f"{parent}: no result folder such as {first[1].name} in it; run the test step for the "

@@ -64,9 +64,15 @@ class Summary:
 
 
 def summarize(
-    results: Path, challenge: Challenge, split: str, export_dir: str = "baseline"
+    results: Path,
+    challenge: Challenge,
+    split: str,
+    export_dir: str = "baseline",
+    all_systems: bool = False,
 ) -> Summary:
     """Read all result files of a challenge year's "dev" or "eval" data; writes nothing.
+
+    With `all_systems` those of other export_dirs are read, too; tables go to `export_dir`'s.
 
     Raises
     ------
@@ -74,7 +80,8 @@ def summarize(
         There are no results, or a file is damaged; tells file and line.
     """
     folder = results / f"{split}_data" / export_dir / "summarize" / challenge.name
-    return Summary(challenge, split, folder, collect(results, challenge, split, export_dir))
+    systems = collect(results, challenge, split, export_dir, all_systems)
+    return Summary(challenge, split, folder, systems)
 
 
 def write_summary(summary: Summary) -> list[Path]:

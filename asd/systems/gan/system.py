@@ -101,7 +101,7 @@ class AdversarialSystem(System):
         self.learning_rate = learning_rate
         self.w = w
         self.d = d
-        self.methods = methods
+        self.methods = tuple(method.upper() for method in methods)
         self.ema_decay = ema_decay
         self.ema_warm_up = ema_warm_up
         self.standardise = standardise
@@ -110,7 +110,7 @@ class AdversarialSystem(System):
         self.threshold_clips = threshold_clips
         self.score_batch_size = score_batch_size
         self.device = device
-        self.score_names = tuple(methods)
+        self.score_names = self.methods
 
     @abstractmethod
     def _build(self, width: int, sizes: Sizes, random: Generator) -> Adversaries:
