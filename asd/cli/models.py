@@ -54,27 +54,28 @@ def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from asd.runs.pipeline import train
-
     config = read_config(args)
     if config.test_only:
         raise UserError("--test_only: contradicts train; use asd test")
+    from asd.runs.pipeline import train  # loads torch: not before the flags are known to be good
+
     train(config)
 
 
 def _test(args: argparse.Namespace) -> None:
-    from asd.runs.pipeline import test
-
     config = read_config(args)
     if config.train_only:
         raise UserError("--train_only: contradicts test; use asd train")
+    from asd.runs.pipeline import test
+
     test(config)
 
 
 def _run(args: argparse.Namespace) -> None:
+    config = read_config(args)
     from asd.runs.pipeline import train_and_test
 
-    train_and_test(read_config(args))
+    train_and_test(config)
 
 
 def _add_summarize(commands: Any) -> None:
