@@ -39,9 +39,14 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(type(error)) as caught, write_aside(path) as aside:
-        aside.write_text("half")
-        raise error
+
+    def fail():
+        with write_aside(path) as aside:
+            aside.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail()
     assert caught.value is error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

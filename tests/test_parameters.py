@@ -113,10 +113,9 @@ def test_bad_values_tell_what_was_expected(name, given, expected):
 def test_any_text_is_a_value_or_a_value_error(name, given):
     try:
         value = convert(BY_NAME[name], given)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert convert(BY_NAME[name], value) == value
+    except ValueError:
+        return
+    assert convert(BY_NAME[name], value) == value
 
 
 def test_a_home_folder_is_found(monkeypatch):

@@ -1,0 +1,128 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from asd.challenge import layout
+from asd.challenge.catalog import load_challenge
+from asd.errors import UserError
+
+YEAR_2023 = load_challenge("DCASE2023T2")
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Make files of these names below a machine type's folder; their content is never read."""
+
+    def make(*names, year="dcase2023t2", split="dev", machine="fan"):
+        for name in names:
+            path = tmp_path / year / f"{split}_data" / "raw" / machine / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    return make
+
+
+def names(clips):
+    return [clip.file_name for clip in clips]
+
+
+def test_folders():
+    data = Path("data")
+    assert layout.split_folder(data, YEAR_2023, "eval") == Path("data/dcase2023t2/eval_data")
+    raw = Path("data/dcase2023t2/dev_data/raw/fan")
+    assert layout.machine_folder(data, YEAR_2023, "dev", "fan") == raw
+    processed = Path("data/dcase2023t2/dev_data/processed/fan")
+    assert layout.features_folder(data, YEAR_2023, "dev", "fan") == processed
+
+
+def official_order(data_folder, case, year, machine, section):
+    """File names in the order in which the public baseline scored them."""
+    results = data_folder / "evaluation" / "official" / case / "expected" / "results"
+    pattern = f"*_data/baseline_MSE/anomaly_score_{year}{machine}_section_{section}_*.csv"
+    (file,) = results.glob(pattern)
+    return [row[0] for row in csv.reader(file.read_text().splitlines())]
+
+
+def test_test_clips_come_in_the_public_baselines_order(tmp_path, data_folder, put):
+    expected = official_order(data_folder, "case1_dcase2023_dev", "DCASE2023T2", "fan", "00")
+    assert len(expected) == 24
+    assert expected != sorted(expected)
+    put(*(f"test/{name}" for name in reversed(expected)))
+    assert names(layout.test_clips(tmp_path, YEAR_2023, "dev", "fan")) == expected
+
+
+def test_sections_come_one_after_the_other(tmp_path, put):
+    ordered = [
+        "section_00_source_test_normal_0001_a.wav", "section_00_target_test_normal_0000_a.wav",
+        "section_00_source_test_anomaly_0000_a.wav", "section_01_source_test_normal_0000_a.wav",
+        "section_01_source_test_anomaly_0000_a.wav",
+    ]  # fmt: skip
+    put(*(f"test/{name}" for name in sorted(ordered)))
+    assert names(layout.test_clips(tmp_path, YEAR_2023, "dev", "fan")) == ordered
+
+
+def test_train_clips_know_their_machine_and_path(tmp_path, put):
+    put("train/section_00_target_train_normal_0001_x.wav", "train/notes.txt")
+    (clip,) = layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+    assert clip.machine == "fan"
+    assert clip.is_target
+    assert clip.path.is_file()
+
+
+def test_labelled_copies_are_taken_in_place_of_the_unlabelled_clips(tmp_path, put):
+    put("test/section_00_0000.wav", "test/section_00_0001.wav", split="eval", machine="bandsaw")
+    found = layout.test_clips(tmp_path, YEAR_2023, "eval", "bandsaw")
+    assert names(found) == ["section_00_0000.wav", "section_00_0001.wav"]
+    assert {clip.label for clip in found} == {None}
+    put("test_rename/section_00_source_test_anomaly_0000_x.wav", split="eval", machine="bandsaw")
+    (found,) = layout.test_clips(tmp_path, YEAR_2023, "eval", "bandsaw")
+    assert found.is_anomaly
+
+
+def test_2021_has_a_test_folder_per_domain(tmp_path, put):
+    options = {"year": "dcase2021t2", "machine": "pump"}
+    put("source_test/section_00_source_test_anomaly_0000.wav", **options)
+    put("target_test/section_00_target_test_normal_0000.wav", **options)
+    found = layout.test_clips(tmp_path, load_challenge("DCASE2021T2"), "dev", "pump")
+    assert [clip.domain for clip in found] == ["target", "source"]
+
+
+def test_a_missing_folder_is_named_with_the_command_that_fills_it(tmp_path):
+    with pytest.raises(UserError) as caught:
+        layout.train_clips(tmp_path, YEAR_2023, "eval", "bandsaw")
+    message = str(caught.value)
+    folder = tmp_path / "dcase2023t2" / "eval_data" / "raw" / "bandsaw" / "train"
+    assert message.startswith(f"{folder}: no such folder")
+    assert "asd download --dataset DCASE2023T2 -e --machine_types bandsaw" in message
+
+
+def test_that_command_is_one_the_program_knows(tmp_path):
+    from asd.cli import _parser
+
+    with pytest.raises(UserError) as caught:
+        layout.test_clips(tmp_path, YEAR_2023, "dev", "fan")
+    words = str(caught.value).partition("(asd ")[2].partition(")")[0].split()
+    args = _parser().parse_args(words)
+    assert (args.split, args.dataset, args.machine_types) == ("dev", "DCASE2023T2", ["fan"])
+
+
+def test_an_empty_folder_is_named(tmp_path, put):
+    put("train/readme.txt")
+    with pytest.raises(UserError, match=r"raw/fan/train: no \.wav file in it"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+def test_a_name_that_does_not_parse_is_named_with_its_folder(tmp_path, put):
+    put("test/section_00_source_test_normal_0000_x.wav", "test/noise.wav")
+    with pytest.raises(UserError, match=r"raw/fan/test/noise\.wav: not a clip name"):
+        layout.test_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+def test_a_synthetic_data_set_is_read_whole(tiny_data):
+    for machine in ("fan", "ToyCar"):
+        train = layout.train_clips(tiny_data, YEAR_2023, "dev", machine)
+        test = layout.test_clips(tiny_data, YEAR_2023, "dev", machine)
+        assert (len(train), len(test)) == (8, 8)
+        assert sum(clip.is_target for clip in train) == 2
+        assert sum(clip.is_anomaly for clip in test) == 4
