@@ -128,7 +128,7 @@ def _store_name(clips: Sequence[Clip], spec: FeatureSpec) -> str:
 
 def _fingerprint(clips: Sequence[Clip]) -> list[list[Any]]:
     try:
-        stats = [(clip.file_name, clip.path.stat()) for clip in clips]
+        stats = [(f"{clip.machine}/{clip.file_name}", clip.path.stat()) for clip in clips]
     except OSError as error:
         raise UserError(
             f"{error.filename}: cannot be read ({error.strerror}); replace or remove it"

@@ -13,9 +13,14 @@ from asd.challenge.clips import Clip, parse_clip
 from asd.errors import UserError
 
 
+def year_folder(data: Path, challenge: Challenge) -> Path:
+    """Folder of a challenge year."""
+    return data / challenge.name.lower()
+
+
 def split_folder(data: Path, challenge: Challenge, split: str) -> Path:
     """Folder of a year's "dev" or "eval" data set."""
-    return data / challenge.name.lower() / challenge.split(split).folder
+    return year_folder(data, challenge) / challenge.split(split).folder
 
 
 def machine_folder(data: Path, challenge: Challenge, split: str, machine: str) -> Path:

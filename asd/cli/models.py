@@ -92,7 +92,7 @@ def _add_summarize(commands: Any) -> None:
 def _summarize(args: argparse.Namespace) -> None:
     from asd.runs.pipeline import summarize
 
-    summarize(read_config(args))
+    summarize(read_config(args), all_systems="export_dir" not in args)
 
 
 def _add_import(commands: Any) -> None:

@@ -76,7 +76,7 @@ def collect(
     """Read the result files of every system below `results`.
 
     A system is a folder <export_dir>_<score>: MAHALA and MSE first, whether they are there or
-    not, then the others by name; with `all_systems` also those of other export_dirs. Tags such as "id(0_)" tell which sections a model was trained
+    not as long as nothing else is, then the others by name; with `all_systems` also those of other export_dirs. Tags such as "id(0_)" tell which sections a model was trained
     for, and a section's results come from the model for it (the most special one, if several
     are). What a tag says besides makes a system of its own.
 
@@ -94,6 +94,8 @@ def collect(
             f"{parent}: no result folder such as {first[1].name} in it; run the test step for the "
             f"{split} data of {challenge.name} first, or name another --result_directory"
         )
+    if any(_scan(folder, challenge, split) for folder in others):
+        first = [folder for folder in first if folder.is_dir()]
     systems = []
     for folder in [*first, *others]:
         variants = _scan(folder, challenge, split)

@@ -1,6 +1,8 @@
 """Clips and features of a run: found, downloaded when asked for, computed once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 
 from asd.audio.features import Features
@@ -46,6 +48,75 @@ def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Featur
         clips[0].machine,
     )
     return load_features(clips, feature_spec(config), folder, threads)
+
+
+def training_data(
+    config: Config, machine: str, sections: Sequence[str], threads: int
+) -> tuple[list[Clip], Features]:
+    """Training clips of some sections of a machine type, and their features.
+
+    Raises
+    ------
+    UserError
+        A section has no clip, or the clips can't be used.
+    """
+    clips = find_clips(config, machine, "train")
+    features = find_features(config, clips, threads)
+    found = {clip.section for clip in clips}
+    for section in sections:
+        if section not in found:
+            raise UserError(
+                f"{machine}: no training clip of section {section} in the {config.split} data of "
+                f"{config.dataset}; add clips or leave the section out (--use_ids)"
+            )
+    chosen = [i for i, clip in enumerate(clips) if clip.section in sections]
+    return [clips[i] for i in chosen], features.select(chosen)
+
+
+def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
+    """Training clips of all machine types of a year, and their features in one store.
+
+    As published, development and evaluation machines are learned together, where both are there;
+    with `--machine_types` only those.
+
+    Raises
+    ------
+    UserError
+        There are no clips, or they can't be used.
+    """
+    clips = [
+        clip
+        for split, machine in _machines_at_hand(config)
+        for clip in find_clips(replace(config, split=split), machine, "train")
+    ]
+    folder = layout.year_folder(
+        config.feature_directory or config.dataset_directory, config.challenge
+    )
+    return clips, load_features(clips, feature_spec(config), folder / "processed", threads)
+
+
+def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
+    """Split and machine type of all training folders to learn from."""
+    wanted = [(config.split, machine) for machine in config.machines]
+    if config.machine_types:
+        return wanted
+    other = "eval" if config.split == "dev" else "dev"
+    there = [
+        (other, machine)
+        for machine in config.challenge.split(other).sections
+        if (layout.machine_folder(config.dataset_directory, config.challenge, other, machine)
+            / "train").is_dir()
+    ]  # fmt: skip
+    return sorted(wanted + there)
+
+
+def known_test_clips(config: Config) -> list[Clip]:
+    """Test clips of the machine types to work on that are there: for their names alone."""
+    clips = []
+    for machine in config.machines:
+        with suppress(UserError):
+            clips += find_clips(replace(config, is_auto_download=False), machine, "test")
+    return clips
 
 
 def feature_spec(config: Config) -> FeatureSpec:

@@ -19,7 +19,7 @@ class Job:
     machines
         Machine types that the model learns from and scores.
     sections
-        Sections that it learns from; it scores all sections.
+        Sections that it learns from, none for all; it scores all sections.
     tag
         What tells models of one machine type apart in file names, "id(0_)".
     """
@@ -32,14 +32,23 @@ class Job:
     @property
     def label(self) -> str:
         """A name for messages."""
-        return " ".join([*self.machines, self.tag]) if len(self.machines) == 1 else self.tag
+        return f"{self.machines[0]} {self.tag}" if self.sections else self.model_name
+
+    @property
+    def covers_challenge(self) -> bool:
+        """Whether the model learns from all machine types together."""
+        return not self.sections
 
     @property
     def model_name(self) -> str:
         """Name of the model as the official baseline writes it."""
         c = self.config
-        machine = self.machines[0] if len(self.machines) == 1 else ""
-        words = [c.model, f"{c.dataset}{machine}", self.tag, "Eval" if c.split == "eval" else ""]
+        model = Path(c.model).stem  # of a recipe's path
+        if self.covers_challenge:  # development and evaluation machines share the model
+            words = [model, c.dataset, self.tag]
+        else:
+            split = "Eval" if c.split == "eval" else ""
+            words = [model, f"{c.dataset}{self.machines[0]}", self.tag, split]
         return "_".join([*filter(None, words), f"seed{c.seed}"])
 
     @property

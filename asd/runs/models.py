@@ -12,6 +12,7 @@ from asd.config import Config
 from asd.errors import UserError
 from asd.files import write_aside
 from asd.parameters import FEATURE_PARAMETERS, parameter_fields
+from asd.systems import system_class
 from asd.systems.base import State
 
 _FORMAT = 1
@@ -94,8 +95,8 @@ def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
     return snapshot
 
 
-def check_features(path: Path, model: StoredModel, config: Config, sample_rate_hz: int) -> None:
-    """Refuse to score with other features than the model was trained with.
+def check_parameters(path: Path, model: StoredModel, config: Config, sample_rate_hz: int) -> None:
+    """Refuse to score with other features, or in another way, than at training.
 
     Raises
     ------
@@ -103,7 +104,8 @@ def check_features(path: Path, model: StoredModel, config: Config, sample_rate_h
         Names the parameters that differ.
     """
     now = {**plain_parameters(config), "sample_rate_hz": sample_rate_hz}
-    names = [*FEATURE_PARAMETERS, "sample_rate_hz"]
+    scoring = system_class(model.system).scoring_parameters
+    names = [*FEATURE_PARAMETERS, *scoring, "sample_rate_hz"]
     check_same(path, model.parameters, now, names, "give the same or train again")
 
 

@@ -28,7 +28,10 @@ def train(config: Config) -> None:
     """
     check_dataset(config)
     planned = plan_jobs(config)
-    jobs, failures = _with_features(config, planned, "train")
+    if any(job.covers_challenge for job in planned):  # its features lie in one store of their own
+        jobs, failures = planned, []
+    else:
+        jobs, failures = _with_features(config, planned, "train")
     if jobs:
         at_once = default_at_once(jobs, device(config))
         log.info("training on %s, %d model(s) at a time", device(config), at_once)
@@ -93,17 +96,19 @@ def _report(failures: Sequence[Failure], planned: int) -> None:
     )
 
 
-def summarize(config: Config) -> None:
+def summarize(config: Config, all_systems: bool = True) -> None:
     """Write the summary tables and their figure, and print the tables.
+
+    With `all_systems` those of every `export_dir` stand side by side, else those of the
+    configured one.
 
     Raises
     ------
     UserError
         There are no results, a result file is damaged, or the folder can't be written to.
     """
-    summary = read_summary(
-        config.result_directory, config.challenge, config.split, config.export_dir
-    )
+    where = config.result_directory, config.challenge, config.split, config.export_dir
+    summary = read_summary(*where, all_systems)
     write_summary(summary)
     print(format_summary(summary))
     _draw_summary(summary)

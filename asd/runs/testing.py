@@ -14,8 +14,8 @@ from asd.evaluation import results
 from asd.evaluation.threshold import GammaFit
 from asd.runs.data import find_clips, find_features
 from asd.runs.jobs import Job
-from asd.runs.models import StoredModel, check_features, load_model
-from asd.runs.training import device
+from asd.runs.models import StoredModel, check_parameters, load_model
+from asd.runs.training import system_parameters
 from asd.systems import create_system
 
 log = logging.getLogger(__name__)
@@ -37,13 +37,13 @@ def evaluate_job(job: Job, threads: int) -> None:
     torch.set_num_threads(threads)
     config, path = job.config, job.folder.model
     model = load_model(path, _train_hint(job))
-    system = create_system(model.system, {**model.parameters, "device": device(config)})
+    system = create_system(model.system, {**system_parameters(config), **model.parameters})
     wanted = _wanted_scores(config.score_name, system.score_names)
     system.load_state(model.state)
     for machine in job.machines:
         clips = find_clips(config, machine, "test")
         features = find_features(config, clips, threads)
-        check_features(path, model, config, features.sample_rate_hz)
+        check_parameters(path, model, config, features.sample_rate_hz)
         scores = system.score(clips, features)
         for name in wanted:
             kind = _threshold_kind(config.threshold_fit, system.threshold_kinds)

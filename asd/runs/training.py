@@ -13,7 +13,7 @@ from asd.config import Config
 from asd.errors import UserError
 from asd.evaluation.threshold import fit_gamma
 from asd.files import write_json, write_text
-from asd.runs.data import find_clips, find_features
+from asd.runs.data import challenge_data, known_test_clips, training_data
 from asd.runs.jobs import Job, ModelFolder
 from asd.runs.models import (
     StoredModel,
@@ -22,7 +22,7 @@ from asd.runs.models import (
     save_checkpoint,
     save_model,
 )
-from asd.systems import create_system
+from asd.systems import create_system, system_class
 from asd.systems.base import Epoch, State, System
 
 log = logging.getLogger(__name__)
@@ -47,34 +47,45 @@ def train_job(job: Job, threads: int) -> None:
     Parameters
     ----------
     threads
-        Processor cores to compute features with. Training takes one: bits depend on the number of
-        threads, so a model would depend on how many are trained at once; and the network's
-        matrices are too small for more to pay (on a busy machine they cost tenfold).
+        Processor cores to compute features with, and to train a model of all machine types.
+        Training one model of many takes one core: bits depend on the number of threads, so a
+        model would depend on how many are trained at once; and small networks' matrices are too
+        small for more to pay (on a busy machine they cost tenfold).
 
     Raises
     ------
     UserError
         Clips, features or the checkpoint can't be used, or the folder can't be written to.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads if job.covers_challenge else 1)
     config, folder = job.config, job.folder
-    machine = job.machines[0]
-    clips = find_clips(config, machine, "train")
-    features = find_features(config, clips, threads)
-    chosen = [i for i, clip in enumerate(clips) if clip.section in job.sections]
-    clips, features = [clips[i] for i in chosen], features.select(chosen)
-    _check_sections(job, {clip.section for clip in clips})
+    if job.covers_challenge:
+        clips, features = challenge_data(config, threads)
+    else:
+        clips, features = training_data(config, job.machines[0], job.sections, threads)
+    machines = sorted({clip.machine for clip in clips})
     parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
-    identity = {"machine": machine, "sections": job.sections, "clips": len(clips)}
+    identity = {"machines": machines, "sections": job.sections, "clips": len(clips)}
     writer = _EpochWriter(folder, {**_checked(parameters), **identity})
     resume = writer.resume(config) if config.restart else None
     writer.begin(parameters, resumed=resume is not None)
-    system = create_system(config.model, {**vars(config), "device": device(config)})
+    system = create_system(config.model, {**system_parameters(config), **vars(config)})
     system.fit(clips, features, seed=config.seed, on_epoch=writer, resume=resume)
-    thresholds = {machine: _fit_thresholds(system, machine)}
+    thresholds = {machine: _fit_thresholds(system, machine) for machine in machines}
     model = StoredModel(config.model, parameters, system.state(), thresholds)
     save_model(folder.model, model)
     writer.draw(job.model_name)
+
+
+def system_parameters(config: Config) -> dict[str, Any]:
+    """What systems are made with, beside the parameters: where to compute, and on what year."""
+    return {
+        "device": device(config),
+        "year": config.challenge.year,
+        "named": known_test_clips(config)
+        if system_class(config.model).scope == "challenge"
+        else (),
+    }
 
 
 def device(config: Config) -> str:
@@ -82,16 +93,6 @@ def device(config: Config) -> str:
     if config.use_cuda and torch.cuda.is_available():
         return f"cuda:{config.gpu_id[0]}" if config.gpu_id else "cuda"
     return "cpu"
-
-
-def _check_sections(job: Job, found: set[str]) -> None:
-    for section in job.sections:
-        if section not in found:
-            raise UserError(
-                f"{job.machines[0]}: no training clip of section {section} in the "
-                f"{job.config.split} data of {job.config.dataset}; add clips or leave the section "
-                "out (--use_ids)"
-            )
 
 
 def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,9 @@ class _EpochWriter:
         write_text(self._folder.log, format_log(self._rows))
 
     def draw(self, title: str) -> None:
-        """Draw the loss curves."""
+        """Draw the loss curves, of a system that learns in epochs."""
+        if not self._rows:
+            return
         from asd.report.figures import loss_curve  # slow to import, and only needed at the end
 
         columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}

@@ -4,12 +4,15 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asd.errors import UserError
 
 if TYPE_CHECKING:
     from asd.systems.base import System
+    from asd.systems.embedding.recipe import Recipe
 
 REGISTRY = {
     "DCASE2023T2-AE": "asd.systems.autoencoder.system:Autoencoder",
@@ -30,11 +33,19 @@ def own_parameters(name: str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        There is no system of this name.
+        There is no system of this name, or its recipe is wrong.
     """
-    if name not in REGISTRY:
-        raise _unknown(name)
-    return {"export_dir": name, **_OWN_PARAMETERS[name]} if name in _OWN_PARAMETERS else {}
+    if name in REGISTRY:
+        own = _OWN_PARAMETERS.get(name)
+        return {"export_dir": name, **own} if own else {}
+    training = _read_recipe(name).training
+    return {
+        "export_dir": Path(name).stem,
+        "score": "all",
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+    }
 
 
 def system_class(name: str) -> "type[System]":
@@ -46,20 +57,52 @@ def system_class(name: str) -> "type[System]":
         There is no system of this name.
     """
     if name not in REGISTRY:
-        raise _unknown(name)
-    module, _, attribute = REGISTRY[name].partition(":")
+        _read_recipe(name)
+    where = REGISTRY.get(name, "asd.systems.embedding.system:EmbeddingSystem")
+    module, _, attribute = where.partition(":")
     found: type[System] = getattr(importlib.import_module(module), attribute)
     return found
 
 
 def create_system(name: str, parameters: Mapping[str, Any]) -> "System":
-    """A system with those of `parameters` that its constructor takes."""
+    """A system with those of `parameters` that its constructor takes.
+
+    Parameters
+    ----------
+    parameters
+        By name; for an embedding system also "year", the year of the challenge.
+
+    Raises
+    ------
+    UserError
+        There is no system of this name, or its recipe is wrong.
+    """
     cls = system_class(name)
+    given = dict(parameters)
+    if name not in REGISTRY:
+        recipe = _read_recipe(name)
+        training = {key: given[key] for key in ("epochs", "batch_size", "learning_rate")}
+        given["recipe"] = replace(recipe, training=replace(recipe.training, **training))
+        given["input_s"] = recipe.input_seconds(given["year"])
     taken = inspect.signature(cls).parameters
-    return cls(**{key: value for key, value in parameters.items() if key in taken})
+    return cls(**{key: value for key, value in given.items() if key in taken})
 
 
-def _unknown(name: str) -> UserError:
-    near = difflib.get_close_matches(name, REGISTRY, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return UserError(f"--model: {name!r} is unknown{hint}; choose from {', '.join(REGISTRY)}")
+def system_names() -> tuple[str, ...]:
+    """Names of all systems, recipes among them."""
+    from asd.systems.embedding.recipe import recipe_names
+
+    return (*REGISTRY, *recipe_names())
+
+
+def _read_recipe(name: str) -> "Recipe":
+    from asd.systems.embedding.recipe import read_recipe
+
+    if not name.endswith((".yaml", ".yml")) and name not in system_names():
+        near = difflib.get_close_matches(name, system_names(), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(
+            f"--model: {name!r} is unknown{hint}; choose from {', '.join(system_names())}, "
+            "or give the path of a recipe that ends in .yaml"
+        )
+    return read_recipe(name)

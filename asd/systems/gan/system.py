@@ -68,6 +68,7 @@ class AdversarialSystem(System):
     """
 
     scope = "section"
+    scoring_parameters = ("w", "d", "methods", "search_steps", "score_hop_length")
     feature_kind = "logmel"
 
     def __init__(
