@@ -20,13 +20,13 @@ does something else, an option named in the class's docstring gives its values.
 """
 
 import math
-from abc import abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from asd.errors import UserError
 from asd.systems.embedding.values import Count, NonNegative, Positive
 
 _EPS = 1e-7  # keeps acos away from the ends, where its gradient is infinite
@@ -97,9 +97,9 @@ class AngularLoss(nn.Module):
     def _log_probabilities(self, cosines: Tensor) -> Tensor:
         return (self.scale * cosines).log_softmax(dim=1)
 
-    @abstractmethod
     def _next_scale(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """The scale after a batch; NaN where the batch does not define one."""
+        """The scale after a batch, of losses with a dynamic one; NaN where it is not defined."""
+        raise NotImplementedError(f"{type(self).__name__} has no dynamic scale")
 
     def _follow(self, scale: Tensor) -> None:
         """Take over a new scale without asking the device for its value."""
@@ -143,9 +143,6 @@ class ArcFace(AngularLoss):
         plain = (self.scale * cosines).unsqueeze(1)  # (N, 1, C) against the labelled class
         total = torch.where(own, raised.unsqueeze(1), plain).logsumexp(dim=2)
         return -(labels * (raised - total)).sum(dim=1)
-
-    def _next_scale(self, cosines: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        return self.scale
 
 
 class AdaCos(AngularLoss):
@@ -314,7 +311,12 @@ class AdaProj(AngularLoss):
 
 
 def _initial_scale(centres: int) -> float:
-    """The fixed scale of Zhang et al., equation 12, for that many centres."""
+    """The fixed scale sqrt(2) log(centres - 1) of Zhang et al.; 0 for two, which teaches nothing."""
+    if centres < 3:
+        raise UserError(
+            f"losses: {centres} class centres are too few for AdaCos and AdaProj; "
+            "train on clips of three classes or more, or take ArcFace"
+        )
     return math.sqrt(2) * math.log(centres - 1)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from asd.systems.embedding.stem import pooled_stem
+
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
 """(kernel, stride) of the three convolutions over a whole-clip spectrum."""
 
@@ -93,11 +95,19 @@ class SpectrogramNet(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins, frames) to (N, width)."""
         x = self.norm(spectra).unsqueeze(1)
-        # ReLU and maximum change places: the same values, and a quarter of them for ReLU.
-        x = self.pool(self.stem_norm(self.stem(x))).relu_()
-        x = self.blocks(x).amax(dim=3).flatten(1)
+        x = self.blocks(self._stem(x)).amax(dim=3).flatten(1)
         embeddings: Tensor = self.head(self.head_norm(x))
         return embeddings
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """From (N, 1, bins, frames) to (N, width / 8, about bins / 4, about frames / 4)."""
+        if self.training and x.device.type == "cpu":
+            x, mean, variance = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
+            _track(self.stem_norm, mean, variance)
+            return x
+        # ReLU and maximum change places: the same values, and a quarter of them for ReLU.
+        pooled: Tensor = self.pool(self.stem_norm(self.stem(x)))
+        return pooled.relu_()
 
 
 class SpectrumNet(nn.Module):
@@ -144,6 +154,14 @@ class SpectrumNet(nn.Module):
             x = layer(x).relu_()
         embeddings: Tensor = self.head(x)
         return embeddings
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Let a batch's statistics into the running ones, as batch norm itself does."""
+    for name, value in (("running_mean", mean), ("running_var", variance)):
+        norm.get_buffer(name).lerp_(value, norm.momentum or 0.0)
+    norm.get_buffer("num_batches_tracked").add_(1)
 
 
 def _channel_means(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from asd.errors import UserError
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "embedding" / "losses.npz")
@@ -177,3 +178,9 @@ def test_a_batch_without_a_pure_row_leaves_the_scale_finite(rule):
 def test_fixed_centres_are_no_parameters():
     assert list(AdaCos(DIM, CLASSES, trainable=False).parameters()) == []
     assert len(list(AdaCos(DIM, CLASSES, trainable=True).parameters())) == 1
+
+
+def test_two_centres_are_too_few_for_a_scale():
+    with pytest.raises(UserError, match="2 class centres are too few"):
+        AdaCos(DIM, 2)
+    assert SubclusterAdaCos(DIM, 2, subclusters=2).scale > 0
