@@ -75,7 +75,7 @@ def explained(path: Path, needed: int = 0) -> Iterator[None]:
             raise _disk_full(path.parent, needed) from error
         raise UserError(
             f"{error.filename or path}: {error.strerror or error}; "
-            "check the folder's permissions, or name another --dataset_directory"
+            "check the folder's permissions, or name another"
         ) from error
 
 

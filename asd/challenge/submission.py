@@ -64,13 +64,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class TestClips:
-    """File names of the evaluation clips by machine type, and where they are known from.
+    """File names of the evaluation clips by machine type, and a text about where they are from.
 
     A machine type that is not in `names` is checked for the form of its clips' names only.
     """
 
     names: Mapping[str, frozenset[str]]
-    source: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -114,23 +114,26 @@ def find_test_clips(data: Path, challenge: Challenge, list_path: Path | None = N
     Raises
     ------
     UserError
-        The list cannot be read, or is known to be wrong.
+        The list cannot be read.
     """
     names = {}
     for machine in challenge.eval.sections:
         folder = machine_folder(data, challenge, "eval", machine)
-        clips = {
-            path.name for name in challenge.test_folders for path in (folder / name).glob("*.wav")
-        }
+        clips = [path for name in challenge.test_folders for path in (folder / name).glob("*.wav")]
         if clips:
-            names[machine] = frozenset(clips)
+            names[machine] = frozenset(path.name for path in clips)
     sources = [f"the clips in {data}"] if names else []
-    path = find_local_list(data, challenge, list_path)
+    # Even a list whose labels are wrong has the right names.
+    path = find_local_list(data, challenge, list_path, allow_wrong=True)
     if path is not None and len(names) < len(challenge.eval.sections):
         listed = {machine: frozenset(rows) for machine, rows in read_label_list(path).items()}
         names = {**listed, **names}
         sources.append(str(path))
-    return TestClips(names, " and ".join(sources) or "no clips and no list: form of names only")
+    text = f"compared with {' and '.join(sources)}" if sources else ""
+    if unknown := [machine for machine in challenge.eval.sections if machine not in names]:
+        text += f"{'; ' if text else ''}only the form of clip names was checked of "
+        text += f"{', '.join(unknown)} (no clips in {data}, no list)"
+    return TestClips(names, text)
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -152,18 +155,8 @@ def check_submission(folder: Path, challenge: Challenge, clips: TestClips) -> li
             f"{folder}: no anomaly_score_*.csv in it; name the folder that holds the CSV files "
             "of one system"
         )
-    problems: list[Problem] = []
-    texts = {}
-    for path in found:
-        try:
-            texts[path.name] = SubmissionText(
-                path, path.read_text(encoding="utf-8-sig").splitlines()
-            )
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            problems.append(Problem(path, None, f"cannot be read ({reason}); write it again"))
     wanted = section_files(challenge)
-    problems += _name_problems(found, wanted, challenge)
+    problems = _name_problems(found, wanted, challenge)
     given = {file.name for file in wanted} & {path.name for path in found}
     problems += [
         Problem(folder, None, f"{file.name} is missing; add it")
@@ -176,17 +169,15 @@ def check_submission(folder: Path, challenge: Challenge, clips: TestClips) -> li
 
 
 def read_lines(path: Path) -> SubmissionText:
-    """The lines of a file.
+    """The lines of a file; what is no text in it is replaced, and found to be wrong later.
 
     Raises
     ------
     UserError
-        It cannot be read, or is no text.
+        It cannot be read.
     """
-    try:
-        return SubmissionText(path, read_enclosure(path).decode("utf-8-sig").splitlines())
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; write it again") from None
+    text = read_enclosure(path).decode("utf-8-sig", errors="replace")
+    return SubmissionText(path, text.splitlines())
 
 
 def _name_problems(
@@ -198,7 +189,7 @@ def _name_problems(
         # The test step's own result files may lie beside those of the submission.
         is_result = any(path.name.startswith(f"{kind}{challenge.name}") for kind in _KINDS)
         if path.name not in names and not is_result:
-            near = difflib.get_close_matches(path.name, names, n=1)
+            near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.94)
             way = f"rename it to {near[0]} or remove it" if near else "remove it"
             problems.append(Problem(path, None, f"no such file in {challenge.name}; {way}"))
     return problems
@@ -243,7 +234,7 @@ def text_problems(
         place = (file.machine, file.section, file.domain)
         expected = _expected_clips(clips, file, challenge)
         if expected is None and file.is_decision:
-            expected = score_clips.get(place)
+            expected = score_clips.get(place) or None
         seen, found = _check_lines(texts[file.name], file, challenge, expected)
         if not file.is_decision:
             score_clips[place] = seen

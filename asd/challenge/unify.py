@@ -149,7 +149,8 @@ def _clip_sets(
         rows = labels.get(machine, {})
         tests = [_with_label(clip, rows) for clip in tests]
         if missing := sum(clip.label is None for clip in tests):
-            _log.warning("%s: %d of %d test clips have no label", folder, missing, len(tests))
+            text = "%s: %d of %d test clips are not in a list of labels, and left without one"
+            _log.warning(text, folder, missing, len(tests))
         sets.append(("test", tests))
     else:
         _log.warning("%s: no test clips; only training clips are taken", folder)

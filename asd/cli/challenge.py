@@ -109,7 +109,7 @@ def _check(args: argparse.Namespace) -> None:
     config = read_config(args)
     clips = find_test_clips(config.dataset_directory, config.challenge, args.list)
     _report(check_submission(args.folder, config.challenge, clips), args.folder)
-    print(f"{args.folder}: complete and in order for {config.dataset} (clips: {clips.source})")
+    print(f"{args.folder}: in order for {config.dataset}; {clips.text}")
 
 
 def _pack(args: argparse.Namespace) -> None:
@@ -128,7 +128,7 @@ def _pack(args: argparse.Namespace) -> None:
     package.write_package(
         args.out, label, files, meta or package.meta_skeleton(config.challenge, label), report
     )
-    print(f"{args.out}: {label} with {len(files)} files of {results}")
+    print(f"{args.out}: {label} with {len(files)} files of {results}; {clips.text}")
 
 
 def _report(problems: Iterable[object], folder: Path) -> None:

@@ -108,7 +108,12 @@ def evaluate_submissions(
         one that does not hold every clip once.
     """
     if challenge.official_score.metrics != _RULE:
-        raise UserError(f"{challenge.name}: no evaluator for this year's official score")
+        raise UserError(
+            f"{challenge.name}: no evaluator for this year's official score; there is one for the "
+            "years from 2022 on"
+        )
+    if not submissions.is_dir():
+        raise UserError(f"{submissions}: no such folder; name the one that holds <team>/<system>/")
     truths = read_ground_truth(ground_truth, challenge)
     found = []
     for name, folder in _system_folders(submissions).items():
@@ -136,6 +141,11 @@ def read_ground_truth(folder: Path, challenge: Challenge) -> list[GroundTruth]:
     """
     paths = sorted((folder / "ground_truth_data").glob("ground_truth_*.csv"))
     matches = [match for path in paths if (match := _TRUTH_FILE.fullmatch(path.name))]
+    if not matches:
+        raise UserError(
+            f"{folder / 'ground_truth_data'}: no ground_truth_<machine>_section_00_test.csv in it; "
+            "name the folder of the organisers' evaluator repository"
+        )
     machines = {match["machine"] for match in matches}
     if machines != set(challenge.eval.sections):
         odd = sorted(machines ^ set(challenge.eval.sections))
