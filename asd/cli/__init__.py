@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, models
+from asd.cli import challenge, data, gan, models
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 
@@ -58,4 +58,5 @@ def _parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     data.add_commands(commands)
     challenge.add_commands(commands)
+    gan.add_commands(commands)
     return parser

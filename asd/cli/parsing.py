@@ -51,9 +51,9 @@ def add_command(commands: Any, name: str, run: Any, summary: str, text: str = ""
     return command
 
 
-def add_split(command: Any) -> None:
-    """Add -d and -e, one of which must be given."""
-    split = command.add_mutually_exclusive_group(required=True)
+def add_split(command: Any, required: bool = True) -> None:
+    """Add -d and -e, of which one, and not both, is given."""
+    split = command.add_mutually_exclusive_group(required=required)
     split.add_argument(
         *("-d", "--dev"), dest="split", action="store_const", const="dev",
         help="the development data set",

@@ -28,10 +28,7 @@ def train(config: Config) -> None:
     """
     check_dataset(config)
     planned = plan_jobs(config)
-    if any(job.covers_challenge for job in planned):  # its features lie in one store of their own
-        jobs, failures = planned, []
-    else:
-        jobs, failures = _with_features(config, planned, "train")
+    jobs, failures = _with_features(config, planned, "train")
     if jobs:
         at_once = default_at_once(jobs, device(config))
         log.info("training on %s, %d model(s) at a time", device(config), at_once)
@@ -68,6 +65,8 @@ def _with_features(
     config: Config, jobs: Sequence[Job], clip_set: ClipSet
 ) -> tuple[list[Job], list[Failure]]:
     """Compute all features with all cores first; jobs whose clips can't be used are failures."""
+    if clip_set == "train" and any(job.covers_challenge for job in jobs):
+        return list(jobs), []  # its features lie in one store of their own
     failures = {}
     for machine in dict.fromkeys(machine for job in jobs for machine in job.machines):
         try:
