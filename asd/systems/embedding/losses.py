@@ -311,7 +311,7 @@ class AdaProj(AngularLoss):
 
 
 def _initial_scale(centres: int) -> float:
-    """The fixed scale sqrt(2) log(centres - 1) of Zhang et al.; 0 for two, which teaches nothing."""
+    """The fixed scale of Zhang et al., sqrt(2) log(centres - 1); 0 for two teaches nothing."""
     if centres < 3:
         raise UserError(
             f"losses: {centres} class centres are too few for AdaCos and AdaProj; "

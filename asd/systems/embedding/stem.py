@@ -89,7 +89,7 @@ class _PooledStem(torch.autograd.Function):
                 g_part, y, [3, 3], [2, 2], [0, 0], [1, 1], False, at
             )
             dy.sub_(y.mul_(_per_channel(slope)).add_(_per_channel(offset)))
-            total += conv2d_weight(x, weight.shape, dy, stride=2)
+            total += conv2d_weight(x, weight.shape, dy, stride=2)  # type: ignore[no-untyped-call]
         return None, total, None
 
 

@@ -26,6 +26,7 @@ def test_pooled_stem_equals_its_layers(clips):
     torch.testing.assert_close(0.9 + 0.1 * variance, norm.running_var, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_training_tracks_statistics_for_evaluation():
     """With momentum 1 the running statistics are those of the last batch."""
     torch.manual_seed(0)

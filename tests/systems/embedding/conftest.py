@@ -1,0 +1,12 @@
+"""One thread for tiny networks: more of them wait for each other longer than they compute."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
