@@ -8,16 +8,15 @@ from tqdm import tqdm
 
 def set_up_logging(level: int = logging.INFO) -> None:
     """Show log lines of this package above progress bars, on standard error."""
-    handler = _StderrHandler(sys.stderr)
+    handler = _TqdmHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger = logging.getLogger("asd")
     logger.handlers = [handler]
     logger.setLevel(level)
-    logger.propagate = False
 
 
-class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _TqdmHandler(logging.Handler):
     """Writes through tqdm, which redraws its bars below."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=self.stream)
+        tqdm.write(self.format(record), file=sys.stderr)  # the one of now: it may be redirected
