@@ -3,8 +3,8 @@
 import resource
 import sys
 
+import numpy as np
 import pytest
-import torch
 
 from asd.systems.embedding import memory
 
@@ -14,7 +14,7 @@ LARGE = 64 * 2**20 // 4  # above what the GNU C library keeps
 def page_faults(rounds: int) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):
-        torch.empty(LARGE).fill_(1.0)
+        np.empty(LARGE, dtype=np.float32).fill(1.0)  # plain malloc, without alignment
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
@@ -26,12 +26,11 @@ def test_memory_of_large_arrays_is_reused():
     with memory.reused_memory():
         page_faults(2)
         reused = page_faults(8)
-    # Before glibc 2.38 every other aligned array misses the gap that the last one left.
-    assert reused < 0.6 * plain
-    assert page_faults(8) > 0.9 * plain  # given back afterwards
+    assert reused < plain / 4
+    assert page_faults(8) > plain / 2  # given back afterwards
 
 
 def test_without_the_gnu_c_library_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory, "_find", lambda _: None)
     with memory.reused_memory():
-        assert torch.zeros(3).sum() == 0
+        assert np.zeros(3).sum() == 0
