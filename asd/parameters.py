@@ -103,7 +103,9 @@ class Parameters:
         "null: as the challenge year says",
     )  # fmt: skip
     channel: str = _parameter(
-        "left", "data", "channel of files with several: left, right, or mix (their mean)",
+        "left", "data",
+        "channel of files with several: left, right, or mix (their mean); a system hears one, so "
+        "for two run twice, with other --export_dir",
         _one_of("left", "right", "mix"),
     )  # fmt: skip
 
