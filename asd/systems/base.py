@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from asd.audio.features import Features
 from asd.challenge.clips import Clip
+from asd.errors import UserError
 
 State = dict[str, Any]
 """Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""
@@ -78,6 +79,35 @@ class System(ABC):
         UserError
             The clips cannot be learned from.
         """
+
+    @classmethod
+    def fit_many(cls, fits: Sequence[Fit]) -> list[UserError | None]:
+        """Fit several systems of this class; one that fails does not stop the others.
+
+        Equal to fitting one after the other, which this does, up to rounding; a class may train
+        all at the same time. Snapshots given to `on_epoch` are those of `fit`, and hold until
+        `on_epoch` returns.
+
+        Returns
+        -------
+        list
+            For each of `fits` the error that it ended with, raised by `fit` or by `on_epoch`;
+            None for a system that is fitted.
+        """
+        errors: list[UserError | None] = []
+        for fit in fits:
+            try:
+                fit.system.fit(
+                    fit.clips,
+                    fit.features,
+                    seed=fit.seed,
+                    on_epoch=fit.on_epoch,
+                    resume=fit.resume,
+                )
+                errors.append(None)
+            except UserError as error:
+                errors.append(error)
+        return errors
 
     @abstractmethod
     def score(self, clips: Sequence[Clip], features: Features) -> Scores:
