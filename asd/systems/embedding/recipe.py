@@ -22,7 +22,7 @@ from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, Spectra
 from asd.systems.embedding.labels import Part
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
 from asd.systems.embedding.schema import Node, nearest
-from asd.systems.embedding.values import Count, NonNegative, Positive, Share
+from asd.systems.embedding.values import BatchSize, Count, NonNegative, Positive, Share
 
 FRONTENDS: dict[str, Callable[..., Frontend]] = {
     "SpectralNetwork": SpectralNetwork,
@@ -138,7 +138,7 @@ class TrainingRecipe:
     """
 
     epochs: Count = 16
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     learning_rate: Positive = 0.001
     weight_decay: NonNegative = 0.01
     clip_gradient: Positive | None = None

@@ -33,6 +33,8 @@ class Range:
 
 
 Count = Annotated[int, Range(1)]
+BatchSize = Annotated[int, Range(2)]
+"""Batch normalisation has nothing to learn from a batch of one."""
 Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
