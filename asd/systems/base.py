@@ -44,6 +44,18 @@ class Epoch:
     snapshot: Callable[[], State]
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A system, and the arguments of one call of its `fit`."""
+
+    system: "System"
+    clips: Sequence[Clip]
+    features: Features
+    seed: int
+    on_epoch: Callable[[Epoch], None]
+    resume: State | None = None
+
+
 class System(ABC):
     """A detector. Its constructor takes its parameters as plain values and only stores them."""
 
