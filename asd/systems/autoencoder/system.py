@@ -18,6 +18,8 @@ from asd.systems.autoencoder.scoring import (
     invert_covariances,
     score_groups,
 )
+from asd.systems.autoencoder.stacked import fit_stacked
+from asd.systems.autoencoder.stacked_batches import share_rows
 from asd.systems.autoencoder.training import (
     TrainingRun,
     TrainingSet,
@@ -28,7 +30,7 @@ from asd.systems.autoencoder.training import (
     split_windows,
     start_run,
 )
-from asd.systems.base import Epoch, Scores, State, System
+from asd.systems.base import Epoch, Fit, Scores, State, System
 
 log = logging.getLogger(__name__)
 
@@ -92,22 +94,45 @@ class Autoencoder(System):
         on_epoch: Callable[[Epoch], None],
         resume: State | None = None,
     ) -> None:
-        data = self._training_set(clips, features, seed)
-        mels = features.rows.shape[1]
+        fit = Fit(self, clips, features, seed, on_epoch, resume)
+        run, data = self.prepare(fit)
+        data = share_rows([data], self.device)[0]
+        while run.epoch < self.epochs:
+            losses = run_epoch(run, data)
+            on_epoch(Epoch(run.epoch, self.epochs, losses, run.snapshot))
+        self.finish(run, data, clips, features)
+
+    @classmethod
+    def fit_many(cls, fits: Sequence[Fit]) -> list[UserError | None]:
+        return fit_stacked(fits)
+
+    def prepare(self, fit: Fit) -> tuple[TrainingRun, TrainingSet]:
+        """What training begins with: a run on the device, and a training set not yet there.
+
+        Raises
+        ------
+        UserError
+            A clip is too short, or there are too few windows.
+        """
+        data = self._training_set(fit.clips, fit.features, fit.seed)
+        mels = data.rows.shape[1]
         run = start_run(
             self.frames * mels,
             mels,
-            seed=seed,
+            seed=fit.seed,
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             shuffle=self.shuffle,
             device=self.device,
         )
-        if resume is not None:
-            run.load_snapshot(resume)
-        while run.epoch < self.epochs:
-            losses = run_epoch(run, data)
-            on_epoch(Epoch(run.epoch, self.epochs, losses, run.snapshot))
+        if fit.resume is not None:
+            run.load_snapshot(fit.resume)
+        return run, data
+
+    def finish(
+        self, run: TrainingRun, data: TrainingSet, clips: Sequence[Clip], features: Features
+    ) -> None:
+        """Take over what a run has learned, with its covariances and threshold samples."""
         collect_covariances(run, data)
         self._network = run.network
         self._samples["batch"] = self._batch_samples(run, data)
@@ -117,7 +142,8 @@ class Autoencoder(System):
         network = self._fitted()
         starts, owner = self._windows(clips, features)
         rows = torch.from_numpy(features.rows).to(self.device)
-        scores = self._score(network, rows, self._large_batches(starts, owner), len(clips))
+        batches = self._large_batches(starts.to(self.device), owner.to(self.device))
+        scores = self._score(network, rows, batches, len(clips))
         return {name: values.cpu().numpy() for name, values in scores.items()}
 
     def threshold_samples(self, kind: str, machine: str) -> Scores:  # noqa: ARG002
@@ -158,7 +184,7 @@ class Autoencoder(System):
                 )
         starts = features.window_starts(self.frames, self.frame_hop_length)
         owner = np.repeat(np.arange(len(clips)), counts)
-        return torch.from_numpy(starts).to(self.device), torch.from_numpy(owner).to(self.device)
+        return torch.from_numpy(starts), torch.from_numpy(owner)
 
     def _training_set(self, clips: Sequence[Clip], features: Features, seed: int) -> TrainingSet:
         starts, owner = self._windows(clips, features)
@@ -168,9 +194,9 @@ class Autoencoder(System):
                 f"{clips[0].path.parent}: {len(starts)} window(s) are too few to train on; "
                 "add clips or set a smaller --validation_split"
             )
-        is_target = torch.tensor([clip.is_target for clip in clips], device=self.device)[owner]
+        is_target = torch.tensor([clip.is_target for clip in clips])[owner]
         return TrainingSet(
-            rows=torch.from_numpy(features.rows).to(self.device),
+            rows=torch.from_numpy(features.rows),
             train=starts[train],
             valid=starts[valid],
             train_is_target=is_target[train],
