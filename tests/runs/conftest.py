@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asd.cli import main
 
@@ -41,10 +42,12 @@ class Outcome:
 def _run(*words):
     logger = logging.getLogger("asd")
     before = logger.handlers, logger.level, logger.propagate
+    threads = torch.get_num_threads()
     try:
         return main([str(word) for word in words])
-    finally:  # or later tests of log lines would find none
+    finally:  # or later tests would find no log lines, and small matrices slow
         logger.handlers, logger.level, logger.propagate = before
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture
