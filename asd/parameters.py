@@ -119,6 +119,11 @@ class Parameters:
     jobs: int = _parameter(
         0, "system", "models to train at the same time (0: chosen for this machine)", _at_least(0)
     )
+    cluster: str | None = _parameter(
+        None, "system",
+        "train on the workers of this Dask scheduler, such as tcp://10.0.0.5:8786 (they need asd, "
+        "and data and results at the same paths)",
+    )  # fmt: skip
     log_interval: int = _parameter(
         100, "system", "accepted for the official baseline.yaml; progress is shown anyway",
         _at_least(1),
@@ -253,7 +258,13 @@ def convert(parameter: Field[Any], value: Any) -> Any:
 
 
 def _convert(kind: Any, value: Any) -> Any:
-    optional = {int | None: int, float | None: float, bool | None: bool, Path | None: Path}
+    optional = {
+        int | None: int,
+        float | None: float,
+        bool | None: bool,
+        Path | None: Path,
+        str | None: str,
+    }
     if kind in optional:
         is_none = value is None or str(value).lower() in ("none", "null", "")
         return None if is_none else _convert(optional[kind], value)

@@ -1,6 +1,7 @@
 """Words on the command line -> one call. No logic; a command imports what it needs."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = _parser().parse_args([word for word in words if word != "--debug"])
         from asd.logs import set_up_logging
 
-        set_up_logging()
+        set_up_logging(logging.DEBUG if debug else logging.INFO)
         args.command(args)
         sys.stdout.flush()
     except UserError as error:

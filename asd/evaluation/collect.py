@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,14 @@ class MachineResults:
             return np.empty(0)
         return self.values[:, :, self.metrics.index(metric)].ravel()
 
+    def of_seeds(self, seeds: Collection[int]) -> "MachineResults":
+        """Only the results of some seeds."""
+        kept = [i for i, seed in enumerate(self.seeds) if seed in seeds]
+        return MachineResults(
+            tuple(self.seeds[i] for i in kept), self.sections, self.metrics,
+            self.values[kept], self.official[kept],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SystemResults:
@@ -59,6 +67,11 @@ class SystemResults:
 
     name: str
     machines: Mapping[str, MachineResults]
+
+    def of_seeds(self, seeds: Collection[int]) -> "SystemResults":
+        """Only the results of some seeds; a machine type without any is left out."""
+        chosen = {name: found.of_seeds(seeds) for name, found in self.machines.items()}
+        return SystemResults(self.name, {name: own for name, own in chosen.items() if own.seeds})
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ DCASE 2023 Task 2 baseline (v5.1.1) writes them:
     <dataset>_auc_pauc.csv           one row per system: every section, its means, the overall means
     <dataset>_auc_pauc_extract.csv   the overall means and those per machine type
     <dataset>_official_score.csv     ours: the year's official score
+    <dataset>_official_score.md      the same as a Markdown table, mean ± standard deviation
 
 Where the public table repeats the means of plain pAUC as those of "pAUC (source)" and
 "pAUC (target)" (and in the ALL averages made of them), ours holds the true ones.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from asd.evaluation.metrics import (
     sample_std,
 )
 from asd.evaluation.results import MEAN_ROWS, ResultName
+from asd.files import write_text
 
 _ROWS_TWO_DOMAINS = (
     ("AUC (source)", "AUC (source)"),
@@ -61,6 +63,43 @@ class Summary:
             for metric in system.machines[machine].metrics
         }
         return tuple(metric for metric in SUMMARY_METRICS if metric in found)
+
+    def select(self, wanted: Mapping[str, Iterable[int]]) -> "Summary":
+        """Only some systems by name, and of each only the results of some seeds."""
+        chosen = [(system, wanted.get(system.name, ())) for system in self.systems]
+        systems = tuple(system.of_seeds(set(seeds)) for system, seeds in chosen if seeds)
+        return replace(self, systems=systems)
+
+
+@dataclass(frozen=True)
+class OfficialScores:
+    """The year's official score over seeds: in total, and per machine type with results.
+
+    Parameters
+    ----------
+    systems
+        Names of the rows.
+    machines
+        Names of the columns after the first, which is the total.
+    mean, std
+        Arithmetic mean and sample standard deviation, shape (systems, 1 + machines).
+    """
+
+    systems: tuple[str, ...]
+    machines: tuple[str, ...]
+    mean: FloatArray
+    std: FloatArray
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return ("total", *self.machines)
+
+    def present(self) -> "OfficialScores":
+        """Without the machine types of which no system has a result."""
+        kept = [0, *(np.flatnonzero(~np.isnan(self.mean[:, 1:]).all(axis=0)) + 1)]
+        machines = tuple(self.columns[i] for i in kept[1:])
+        return OfficialScores(self.systems, machines, self.mean[:, kept], self.std[:, kept])
 
 
 def summarize(
@@ -108,6 +147,8 @@ def write_summary(summary: Summary) -> list[Path]:
     ):
         paths.append(summary.folder / f"{summary.challenge.name}_{kind}.csv")
         write_rows(paths[-1], rows)
+    paths.append(paths[-1].with_suffix(".md"))
+    write_text(paths[-1], official_markdown(summary))
     return paths
 
 
@@ -217,23 +258,49 @@ def _extract_cells(summary: Summary, found: Mapping[str, float], metric: str) ->
     return cells(found.get(key, float("nan")) for key in keys)
 
 
-def official_rows(summary: Summary) -> list[list[str]]:
-    """Header and one row per system: the year's official score, by the rule of the catalog.
+def official_scores(summary: Summary) -> OfficialScores:
+    """The official score of every system, by the rule of the catalog.
 
-    Per machine type and, as the year's mean over those with results, in total; mean and sample
-    standard deviation over seeds. A seed that lacks a machine type that others have is left out
-    of the total.
+    The total is the year's mean over the machine types with results. A seed that lacks a machine
+    type that others have is left out of the total.
     """
     machines = summary.machines
+    samples = [
+        [_totals(summary, system), *([*_by_seed(system, m).values()] for m in machines)]
+        for system in summary.systems
+    ]
+    shape = len(summary.systems), 1 + len(machines)
+    mean = np.array([[arithmetic_mean(seeds) for seeds in row] for row in samples]).reshape(shape)
+    std = np.array([[sample_std(seeds) for seeds in row] for row in samples]).reshape(shape)
+    return OfficialScores(tuple(system.name for system in summary.systems), machines, mean, std)
+
+
+def official_rows(summary: Summary) -> list[list[str]]:
+    """Header and one row per system of `official_scores`: total, machine types, their std."""
+    scores = official_scores(summary)
+    machines = scores.machines
     rows = [["System", "total", "total std", *machines, *(f"{m} std" for m in machines)]]
-    for system in summary.systems:
-        scores = [_by_seed(system, machine) for machine in machines]
-        totals = _totals(summary, system)
-        row = [arithmetic_mean(totals), sample_std(totals)]
-        row += [arithmetic_mean(own.values()) for own in scores]
-        row += [sample_std(own.values()) for own in scores]
-        rows.append([system.name, *cells(row)])
+    for name, mean, std in zip(scores.systems, scores.mean, scores.std, strict=True):
+        rows.append([name, *cells([mean[0], std[0], *mean[1:], *std[1:]])])
     return rows
+
+
+def official_markdown(summary: Summary) -> str:
+    """`official_scores` as a Markdown table in percent, the best of each column in bold."""
+    scores = official_scores(summary).present()
+    best = np.nanmax(scores.mean, axis=0, initial=-1.0)
+    lines = [["System", *scores.columns], ["---", *("---:" for _ in scores.columns)]]
+    for name, means, stds in zip(scores.systems, scores.mean, scores.std, strict=True):
+        triples = zip(means, stds, best, strict=True)
+        lines.append([name, *(_percent(mean, std, mean == top) for mean, std, top in triples)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _percent(mean: float, std: float, is_best: bool) -> str:
+    if np.isnan(mean):
+        return "-"
+    text = f"{100 * mean:.2f}" if np.isnan(std) else f"{100 * mean:.2f} ± {100 * std:.2f}"
+    return f"**{text}**" if is_best else text
 
 
 def _by_seed(system: SystemResults, machine: str) -> dict[int, float]:

@@ -4,7 +4,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,6 +18,8 @@ from asd.runs.training import epochs_done
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.25
+_CONNECT_S = 10
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,12 @@ class Failure:
     reason: str
 
 
-def run_jobs(work: Callable[[Job, int], None], jobs: Sequence[Job], at_once: int) -> list[Failure]:
+def run_jobs(
+    work: Callable[[Job, int], None],
+    jobs: Sequence[Job],
+    at_once: int,
+    cluster: str | None = None,
+) -> list[Failure]:
     """Do `work(job, threads)` for every job.
 
     Parameters
@@ -34,21 +43,80 @@ def run_jobs(work: Callable[[Job, int], None], jobs: Sequence[Job], at_once: int
     at_once
         Number of jobs at the same time, each in a process of its own with its share of the cores;
         1 does them one after the other in this process.
+    cluster
+        Address of a Dask scheduler, whose workers do the jobs instead, each on one core. Jobs of
+        a worker that is lost go to another.
 
     Returns
     -------
     list
-        The jobs that failed with a UserError.
-    """
-    threads = max(available_cores() // at_once, 1)
-    if at_once == 1:
-        done = [_attempt(work, job, threads) for job in jobs]
-    else:
-        from joblib import Parallel, delayed
+        The jobs that failed.
 
-        parallel = Parallel(n_jobs=at_once, batch_size=1)
-        done = parallel(delayed(_attempt_elsewhere)(work, job, threads) for job in jobs)
+    Raises
+    ------
+    UserError
+        The cluster can't be reached, or the extra `asd[cluster]` is not installed.
+    """
+    if cluster:
+        with _dask_backend(cluster):
+            return _run_elsewhere(work, [_with_absolute_paths(job) for job in jobs], -1, 1)
+    threads = max(available_cores() // at_once, 1)
+    if at_once > 1:
+        return _run_elsewhere(work, jobs, at_once, threads)
+    done = [_attempt(work, job, threads) for job in jobs]
     return [failure for failure in done if failure is not None]
+
+
+def _run_elsewhere(
+    work: Callable[[Job, int], None], jobs: Sequence[Job], at_once: int, threads: int
+) -> list[Failure]:
+    """Do jobs in other processes; those whose process was lost are done once more."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    outcomes: dict[int, Failure | None] = {}
+    for _ in range(_ATTEMPTS):
+        waiting = [i for i in range(len(jobs)) if i not in outcomes]
+        parallel = Parallel(n_jobs=at_once, batch_size=1, return_as="generator_unordered")
+        tasks = (delayed(_attempt_elsewhere)(i, work, jobs[i], threads) for i in waiting)
+        try:
+            outcomes.update(parallel(tasks))
+            break
+        except TerminatedWorkerError:
+            log.warning("a process was killed, for want of memory perhaps; doing its jobs again")
+    lost = "its process was killed, more than once; set fewer --jobs if memory is short"
+    found = [outcomes.get(i, Failure(job, lost)) for i, job in enumerate(jobs)]
+    return [failure for failure in found if failure is not None]
+
+
+@contextmanager
+def _dask_backend(address: str) -> Iterator[None]:
+    """Let joblib hand jobs to the workers of a Dask scheduler."""
+    from joblib import parallel_config
+
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise UserError("--cluster: needs Dask; pip install 'asd[cluster]'") from None
+    try:
+        client = Client(address, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UserError(
+            f"--cluster: no Dask scheduler answers at {address} ({error}); check the address, "
+            "or start one with 'dask scheduler'"
+        ) from None
+    with client, parallel_config(backend="dask", wait_for_workers_timeout=_CONNECT_S):
+        log.info("jobs go to %d worker(s) at %s", len(client.scheduler_info()["workers"]), address)
+        yield
+
+
+def _with_absolute_paths(job: Job) -> Job:
+    """The job as a worker in another folder understands it."""
+    config = job.config
+    places: dict[str, Any] = {
+        name: value.absolute() for name, value in vars(config).items() if isinstance(value, Path)
+    }
+    return replace(job, config=replace(config, **places))
 
 
 def default_at_once(jobs: Sequence[Job], device: str) -> int:
@@ -93,11 +161,16 @@ def _attempt(work: Callable[[Job, int], None], job: Job, threads: int) -> Failur
         work(job, threads)
     except UserError as error:
         return Failure(job, str(error))
+    except Exception as error:  # one job's trouble, foreseen or not, must not stop the others
+        log.debug("%s failed", job.label, exc_info=True)
+        return Failure(job, f"{job.label}: failed with {type(error).__name__}: {error}")
     return None
 
 
-def _attempt_elsewhere(work: Callable[[Job, int], None], job: Job, threads: int) -> Failure | None:
+def _attempt_elsewhere(
+    number: int, work: Callable[[Job, int], None], job: Job, threads: int
+) -> tuple[int, Failure | None]:
     from asd.logs import set_up_logging
 
     set_up_logging()
-    return _attempt(work, job, threads)
+    return number, _attempt(work, job, threads)

@@ -33,7 +33,7 @@ def train(config: Config) -> None:
         at_once = default_at_once(jobs, device(config))
         log.info("training on %s, %d model(s) at a time", device(config), at_once)
         with training_progress(jobs):
-            failures += run_jobs(train_job, jobs, at_once)
+            failures += run_jobs(train_job, jobs, at_once, config.cluster)
     _report(failures, len(planned))
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 

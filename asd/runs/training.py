@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _FREE_TO_CHANGE = (
     "epochs", "restart", "checkpoint_path", "result_directory", "dataset_directory",
     "feature_directory", "export_dir", "model_name_suffix", "machine_types", "use_ids", "jobs",
-    "use_cuda", "gpu_id", "log_interval", "score", "decision_threshold", "threshold_fit",
+    "cluster", "use_cuda", "gpu_id", "log_interval", "score", "decision_threshold", "threshold_fit",
     "mahalanobis", "max_fpr", "is_auto_download", "mono", "train_only", "test_only",
 )  # fmt: skip
 

@@ -1,0 +1,121 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from asd.cli import main
+from asd.config import Config
+from asd.errors import UserError
+from asd.runs.jobs import Job, plan_jobs
+from asd.runs.parallel import default_at_once, run_jobs
+from asd.runs.training import epochs_done
+
+distributed = pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
+
+
+def touch_own_file(job: Job, threads: int) -> None:
+    folder = job.config.result_directory
+    (folder / f"{job.machines[0]}.{os.getpid()}.{threads}").touch()
+    if job.machines[0] == "fan":
+        raise UserError("the fan is out of order")
+    if job.machines[0] == "valve":
+        raise ZeroDivisionError("no valve")
+
+
+def die_at_first(job: Job, threads: int) -> None:
+    marker = job.config.result_directory / f"{job.machines[0]}.begun"
+    if job.machines[0] == "fan" and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    touch_own_file(job, threads)
+
+
+def always_die(job: Job, threads: int) -> None:  # noqa: ARG001
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def jobs_of(tmp_path, *machines):
+    return plan_jobs(Config(machine_types=machines, result_directory=tmp_path))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_failed_job_is_reported_and_does_not_stop_the_others(tmp_path, at_once):
+    jobs = jobs_of(tmp_path, "ToyCar", "fan", "slider", "valve")
+    failures = run_jobs(touch_own_file, jobs, at_once)
+    assert {failure.job.machines[0]: failure.reason for failure in failures} == {
+        "fan": "the fan is out of order",
+        "valve": "valve id(0_): failed with ZeroDivisionError: no valve",
+    }
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_several_jobs_at_once_run_in_other_processes(tmp_path):
+    run_jobs(touch_own_file, jobs_of(tmp_path, "ToyCar", "slider"), 2)
+    assert not [path for path in tmp_path.iterdir() if f".{os.getpid()}." in path.name]
+
+
+def test_jobs_of_a_killed_process_are_done_again(tmp_path):
+    failures = run_jobs(die_at_first, jobs_of(tmp_path, "ToyCar", "fan", "slider"), 2)
+    assert [failure.reason for failure in failures] == ["the fan is out of order"]
+
+
+def test_a_job_that_kills_its_process_each_time_is_reported(tmp_path):
+    (failure,) = run_jobs(always_die, [*jobs_of(tmp_path, "fan")], 2)
+    assert "its process was killed, more than once" in failure.reason
+
+
+def test_default_number_of_jobs(monkeypatch, tmp_path):
+    monkeypatch.setattr("asd.runs.parallel.available_cores", lambda: 2)
+    jobs = jobs_of(tmp_path, "ToyCar", "fan", "slider")
+    assert default_at_once(jobs, "cpu") == 2
+    assert default_at_once(jobs[:1], "cpu") == 1
+    assert default_at_once(jobs, "cuda:0") == 1
+
+
+@pytest.fixture
+def cluster():
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as found:
+        yield found
+
+
+def train(data, results, *flags):
+    where = ["--dataset_directory", str(data), "--result_directory", str(results)]
+    size = ["--epochs", "30", "--batch_size", "16", "--machine_types", "fan", "ToyCar"]
+    return main(["train", "-d", *where, *size, *flags])
+
+
+def kill_a_worker_in_mid_training(cluster, results, killed):
+    """Wait for the first epochs of a model, then kill its worker."""
+    while not any(epochs_done(log) > 1 for log in results.glob("models/*/*/log.csv")):
+        time.sleep(0.02)
+    worker = cluster.workers[0]
+    os.kill(worker.pid, signal.SIGKILL)
+    killed.append(worker.pid)
+
+
+def test_a_cluster_trains_the_same_models_though_a_worker_is_killed(tmp_path, tiny_data, cluster):
+    assert train(tiny_data, tmp_path / "here") == 0
+    killed = []
+    arguments = (cluster, tmp_path / "there", killed)
+    killer = threading.Thread(target=kill_a_worker_in_mid_training, args=arguments)
+    killer.start()
+    assert train(tiny_data, tmp_path / "there", "--cluster", cluster.scheduler_address) == 0
+    killer.join()
+    assert killed
+    models = sorted((tmp_path / "here").glob("models/*/*/model.pt"))
+    assert len(models) == 2
+    for path in models:
+        other = tmp_path / "there" / path.relative_to(tmp_path / "here")
+        one, two = (torch.load(p, weights_only=True)["state"]["network"] for p in (path, other))
+        assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_no_scheduler_at_the_address(tmp_path, tiny_data, monkeypatch, capsys):
+    monkeypatch.setattr("asd.runs.parallel._CONNECT_S", 1)
+    assert train(tiny_data, tmp_path, "--cluster", "tcp://127.0.0.1:9") == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
