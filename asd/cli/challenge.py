@@ -123,11 +123,11 @@ def _pack(args: argparse.Namespace) -> None:
     clips = find_test_clips(config.dataset_directory, config.challenge, args.list)
     files, problems = package.gather_submission(results, config.challenge, clips)
     _report(problems, results)
-    meta = read_enclosure(args.meta) if args.meta else None
-    report = read_enclosure(args.report) if args.report else None
-    package.write_package(
-        args.out, label, files, meta or package.meta_skeleton(config.challenge, label), report
+    meta = (
+        read_enclosure(args.meta) if args.meta else package.meta_skeleton(config.challenge, label)
     )
+    report = read_enclosure(args.report) if args.report else None
+    package.write_package(args.out, label, files, meta, report)
     print(f"{args.out}: {label} with {len(files)} files of {results}; {clips.text}")
 
 

@@ -6,6 +6,7 @@ official score. Ground truth is read as their repositories hold it:
     ground_truth_data/ground_truth_<machine>_section_NN_test.csv         file name,1 for an anomaly
     ground_truth_domain/ground_truth_<machine>_section_NN_test.csv       file name,1 for target
     ground_truth_attributes/ground_truth_<machine>_section_NN_test.csv   file name,labelled name
+                                                                        (2023 on)
 
 A system is a folder with anomaly_score_<machine>_section_NN_test.csv and decision_result_... for
 all machine types, or the same files under the baseline's names. Clips are joined by file name,
@@ -162,7 +163,8 @@ def _read_section_truth(folder: Path, file: str, machine: str, section: str) -> 
     order = np.argsort(names)
     names = [names[i] for i in order]
     aliases = {name: name for name in names}
-    aliases |= _labelled_names(folder / "ground_truth_attributes" / file)
+    labelled = folder / "ground_truth_attributes" / file
+    aliases |= _labelled_names(labelled) if labelled.is_file() else {}
     domains = _read_by_name(folder / "ground_truth_domain" / file, names, aliases)
     return GroundTruth(machine, section, tuple(names), labels[order] != 0, domains != 0, aliases)
 
