@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,14 @@ def test_a_file_in_place_of_a_folder_is_a_user_error(tmp_path, below):
     assert message.startswith(f"{path}: cannot be written (")
     assert "choose another" in message
     assert "\n" not in message
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where none may write")
+@pytest.mark.parametrize("below", ["a.txt", "b/a.txt", "b/c/a.txt"])
+def test_a_place_where_no_folder_can_be_made_is_a_user_error(below):
+    path = Path("/proc/none") / below
+    with pytest.raises(UserError, match=f"^{path}: cannot be written"):
+        write_text(path, "text")
 
 
 def test_a_folder_in_place_of_the_file_is_a_user_error(tmp_path):

@@ -151,6 +151,14 @@ def test_added_removed_renamed_and_reordered_clips_are_seen(make_clips, folder, 
     assert_right(load_features(changed, SPEC, folder, jobs=1), changed)
 
 
+def test_another_order_is_seen_even_of_clips_alike_in_size_and_time(make_clips, folder):
+    clips = make_clips(500, 500)
+    for clip in clips:
+        os.utime(clip.path, (1e9, 1e9))
+    load_features(clips, SPEC, folder, jobs=1)
+    assert_right(load_features(clips[::-1], SPEC, folder, jobs=1), clips[::-1])
+
+
 DAMAGES = {
     "cut in the rows": lambda content: content[:-1],
     "cut in the header": lambda content: content[:40],
