@@ -105,9 +105,11 @@ class SpectrogramNet(nn.Module):
             x, mean, variance = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
             _track(self.stem_norm, mean, variance)
             return x
-        # ReLU and maximum change places: the same values, and a quarter of them for ReLU.
-        pooled: Tensor = self.pool(self.stem_norm(self.stem(x)))
-        return pooled.relu_()
+        # What follows the maximum has a quarter of the values to do, and the result is the same:
+        # ReLU does not fall, nor does batch norm (whose batch statistics need all of them, though).
+        x = self.stem(x)
+        x = self.pool(self.stem_norm(x)) if self.training else self.stem_norm(self.pool(x))
+        return x.relu_()
 
 
 class SpectrumNet(nn.Module):
