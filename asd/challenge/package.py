@@ -14,10 +14,10 @@ from pathlib import Path
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.submission import (
+    KnownClips,
     Problem,
     SectionFile,
     SubmissionText,
-    TestClips,
     meta_fault,
     read_lines,
     section_files,
@@ -48,7 +48,7 @@ def submission_label(author: str, institute: str, index: int) -> str:
 
 
 def gather_submission(
-    results: Path, challenge: Challenge, clips: TestClips
+    results: Path, challenge: Challenge, clips: KnownClips
 ) -> tuple[dict[str, str], list[Problem]]:
     """The files of a submission, made of those that the test step wrote for the evaluation data.
 

@@ -45,8 +45,7 @@ class SectionFile:
     @property
     def usual_name(self) -> str:
         """The name of 2022 on, which `asd test` writes for every year."""
-        kind = _KINDS[self.is_decision]
-        return f"{kind}{self.machine}_section_{self.section}_test.csv"
+        return submission_names(self.machine, self.section)[self.is_decision]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class TestClips:
+class KnownClips:
     """File names of the evaluation clips by machine type, and a text about where they are from.
 
     A machine type that is not in `names` is checked for the form of its clips' names only.
@@ -79,6 +78,12 @@ class SubmissionText:
 
     path: Path
     lines: Sequence[str]
+
+
+def submission_names(machine: str, section: str) -> tuple[str, str]:
+    """Names of the score file and the decision file in a submission, from 2022 on."""
+    scores, decisions = (f"{kind}{machine}_section_{section}_test.csv" for kind in _KINDS)
+    return scores, decisions
 
 
 # --- what must be there ---------------------------------------------------------------------------
@@ -100,7 +105,7 @@ def section_files(challenge: Challenge) -> list[SectionFile]:
     ]
 
 
-def find_test_clips(data: Path, challenge: Challenge, list_path: Path | None = None) -> TestClips:
+def find_test_clips(data: Path, challenge: Challenge, list_path: Path | None = None) -> KnownClips:
     """The evaluation clips' names: from the data folder, else from a list of labels, else none.
 
     Parameters
@@ -133,13 +138,13 @@ def find_test_clips(data: Path, challenge: Challenge, list_path: Path | None = N
     if unknown := [machine for machine in challenge.eval.sections if machine not in names]:
         text += f"{'; ' if text else ''}only the form of clip names was checked of "
         text += f"{', '.join(unknown)} (no clips in {data}, no list)"
-    return TestClips(names, text)
+    return KnownClips(names, text)
 
 
 # --- check ----------------------------------------------------------------------------------------
 
 
-def check_submission(folder: Path, challenge: Challenge, clips: TestClips) -> list[Problem]:
+def check_submission(folder: Path, challenge: Challenge, clips: KnownClips) -> list[Problem]:
     """All problems of the submission in a folder; none if it can be sent.
 
     Raises
@@ -223,7 +228,7 @@ def text_problems(
     texts: Mapping[str, SubmissionText],
     wanted: Sequence[SectionFile],
     challenge: Challenge,
-    clips: TestClips,
+    clips: KnownClips,
 ) -> list[Problem]:
     """Problems of the lines of files, by file name; files that are not there are passed over."""
     problems: list[Problem] = []
@@ -243,7 +248,7 @@ def text_problems(
 
 
 def _expected_clips(
-    clips: TestClips, file: SectionFile, challenge: Challenge
+    clips: KnownClips, file: SectionFile, challenge: Challenge
 ) -> frozenset[str] | None:
     if file.machine not in clips.names:
         return None

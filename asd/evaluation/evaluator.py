@@ -23,12 +23,13 @@ import numpy as np
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.clips import parse_clip_name
+from asd.challenge.submission import submission_names
 from asd.errors import UserError
 from asd.evaluation.csvfiles import read_rows
 from asd.evaluation.f1ev import bounded_f1_ev, f1_ev
 from asd.evaluation.jackknife import ci95
 from asd.evaluation.metrics import BoolArray, FloatArray, domain_metrics, precision_recall_f1
-from asd.evaluation.results import parse_result_name, read_scores, submission_names
+from asd.evaluation.results import parse_result_name, read_scores
 
 _log = logging.getLogger(__name__)
 

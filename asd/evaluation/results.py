@@ -117,12 +117,6 @@ def parse_result_name(file_name: str) -> ResultFile | None:
     return ResultFile(words["kind"], name, words.get("section"))
 
 
-def submission_names(machine: str, section: str) -> tuple[str, str]:
-    """Names of the score file and the decision file in a challenge submission."""
-    ending = f"{machine}_section_{section}_test.csv"
-    return f"anomaly_score_{ending}", f"decision_result_{ending}"
-
-
 def score_folder(results: Path, split: str, export_dir: str, score: str) -> Path:
     """Folder of the result files of a score such as "MSE"."""
     return results / f"{split}_data" / f"{export_dir}_{score}"

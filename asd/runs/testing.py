@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from asd.challenge.clips import LABELS, Clip
+from asd.challenge.submission import submission_names
 from asd.errors import UserError
 from asd.evaluation import results
 from asd.evaluation.threshold import GammaFit
@@ -104,7 +105,7 @@ def _write_results(
         # A challenge wants one score per clip: that of the model which knows the clip's section.
         is_own = not job.sections or section in job.sections
         if config.split == "eval" and not labelled and is_own:
-            files.append(results.submission_names(machine, section))
+            files.append(submission_names(machine, section))
         for score_file, decision_file in files:
             results.write_scores(folder / score_file, names, found.scores)
             results.write_decisions(folder / decision_file, names, found.decisions)

@@ -11,8 +11,12 @@ from asd.challenge.catalog import challenge_names, load_challenge
 from asd.challenge.clips import parse_clip_name
 from asd.challenge.labels import read_label_list
 from asd.challenge.package import gather_submission, meta_skeleton, submission_label, write_package
-from asd.challenge.submission import TestClips as Clips
-from asd.challenge.submission import check_submission, find_test_clips, section_files
+from asd.challenge.submission import (
+    KnownClips,
+    check_submission,
+    find_test_clips,
+    section_files,
+)
 from asd.cli import main
 from asd.errors import UserError
 
@@ -34,7 +38,7 @@ def clip_names(challenge, machine, count=4):
 
 def every_clip(challenge):
     names = {m: frozenset(clip_names(challenge, m)) for m in challenge.eval.sections}
-    return Clips(names, "made up")
+    return KnownClips(names, "made up")
 
 
 def write_results(folder, challenge, clips):
@@ -155,7 +159,7 @@ def test_not_a_text(submission):
 
 def test_without_knowing_the_clips(submission):
     """Only the form of names can be checked, and that both files hold the same clips."""
-    unknown = Clips({}, "")
+    unknown = KnownClips({}, "")
     assert submission.problems(unknown) == []
     submission.edit(DECISIONS, lambda lines: lines.pop())
     (problem,) = submission.problems(unknown)

@@ -14,11 +14,12 @@ from scipy.stats import hmean
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from asd.challenge.catalog import load_challenge
+from asd.challenge.submission import submission_names
 from asd.errors import UserError
 from asd.evaluation.evaluator import evaluate_submissions
 from asd.evaluation.evaluator_files import write_evaluation
 from asd.evaluation.metrics import EPSILON
-from asd.evaluation.results import ResultName, submission_names
+from asd.evaluation.results import ResultName
 
 YEAR = load_challenge("DCASE2023T2")
 MACHINES = tuple(YEAR.eval.sections)

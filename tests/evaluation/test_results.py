@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.challenge.clips import parse_clip_name
+from asd.challenge.submission import submission_names
 from asd.errors import UserError
 from asd.evaluation.results import (
     ONE_DOMAIN_COLUMNS,
@@ -21,7 +22,6 @@ from asd.evaluation.results import (
     read_scores,
     result_table,
     score_folder,
-    submission_names,
     write_decisions,
     write_result,
     write_scores,
