@@ -1,8 +1,9 @@
 """Several autoencoders of the same shape as one: batched matrix products, gradients by hand.
 
 With weights of shape (models, outputs, inputs), one call does for all models what would take as
-many calls, each too small to fill a GPU. The gradients are written out because autograd would
-launch about twice as many kernels, and launches are what a step of so small a network costs.
+many calls, each too small to fill a GPU. The gradients are written out: for a batch normalisation
+with padding autograd would launch more kernels and keep more arrays, and launches are what a step
+of so small a network costs. (On the CPU, too, a step takes less time than with autograd.)
 
 In training, batch normalisation takes a model's mean and variance over that model's own batch. A
 batch that is not full is padded; `share` of shape (models, batch, 1) says what part of the
