@@ -119,16 +119,13 @@ def _with_absolute_paths(job: Job) -> Job:
     return replace(job, config=replace(config, **places))
 
 
-def default_at_once(jobs: Sequence[Job], device: str) -> int:
-    """Number of trainings at the same time that uses this machine best.
+def default_at_once(jobs: Sequence[Job]) -> int:
+    """Number of trainings at the same time that uses this machine's cores best.
 
-    On the CPU one single-threaded training per core: the network's matrices are too small for
+    One single-threaded training per core: the network's matrices are too small for
     more than one core to pay.
     """
-    asked = jobs[0].config.jobs
-    if asked:
-        return min(asked, len(jobs))
-    return 1 if device.startswith("cuda") else min(len(jobs), available_cores())
+    return min(len(jobs), jobs[0].config.jobs or available_cores())
 
 
 @contextmanager

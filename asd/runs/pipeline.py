@@ -13,7 +13,7 @@ from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
 from asd.runs.jobs import Job, plan_jobs
 from asd.runs.parallel import Failure, default_at_once, run_jobs, training_progress
 from asd.runs.testing import evaluate_job
-from asd.runs.training import device, train_job
+from asd.runs.training import device, train_job, train_together
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,23 @@ def train(config: Config) -> None:
     planned = plan_jobs(config)
     jobs, failures = _with_features(config, planned, "train")
     if jobs:
-        at_once = default_at_once(jobs, device(config))
-        log.info("training on %s, %d model(s) at a time", device(config), at_once)
         with training_progress(jobs):
-            failures += run_jobs(train_job, jobs, at_once, config.cluster)
+            failures += _train_jobs(config, jobs)
     _report(failures, len(planned))
     log.info("models and logs: %s", jobs[0].folder.path.parent)
+
+
+def _train_jobs(config: Config, jobs: Sequence[Job]) -> list[Failure]:
+    """Train on a cluster, as a stack on a GPU, or several at a time on the processor's cores."""
+    where = device(config)
+    if where != "cpu" and not config.cluster:
+        log.info("training on %s, %d model(s) together", where, len(jobs))
+        failed = train_together(jobs, available_cores())
+        return [Failure(job, str(error)) for job, error in failed]
+    at_once = default_at_once(jobs)
+    if not config.cluster:
+        log.info("training on %s, %d model(s) at a time", where, at_once)
+    return run_jobs(train_job, jobs, at_once, config.cluster)
 
 
 def test(config: Config) -> None:

@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from asd.runs.models import (
     save_model,
 )
 from asd.systems import create_system, system_class
-from asd.systems.base import Epoch, State, System
+from asd.systems.base import Epoch, Fit, State, System
 
 log = logging.getLogger(__name__)
 
@@ -58,23 +59,73 @@ def train_job(job: Job, threads: int) -> None:
         Clips, features or the checkpoint can't be used, or the folder can't be written to.
     """
     torch.set_num_threads(threads if job.covers_challenge else 1)
-    config, folder = job.config, job.folder
+    training = _prepare(job, threads)
+    fit = training.fit
+    fit.system.fit(fit.clips, fit.features, seed=fit.seed, on_epoch=fit.on_epoch, resume=fit.resume)
+    _store(training)
+
+
+def train_together(jobs: Sequence[Job], threads: int) -> list[tuple[Job, UserError]]:
+    """Train the models of several jobs at the same time, as one stack where the system can.
+
+    Returns
+    -------
+    list
+        The jobs that failed, and why.
+    """
+    failures: list[tuple[Job, UserError]] = []
+    trainings = []
+    for job in jobs:
+        try:
+            trainings.append(_prepare(job, threads))
+        except UserError as error:
+            failures.append((job, error))
+    fit_many = system_class(jobs[0].config.model).fit_many
+    for training, failed in zip(trainings, fit_many([t.fit for t in trainings]), strict=True):
+        try:
+            if failed is not None:
+                raise failed
+            _store(training)
+        except UserError as error:
+            failures.append((training.job, error))
+    return failures
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A job made ready: the arguments of its system's `fit`, and what is stored beside."""
+
+    job: Job
+    fit: Fit
+    writer: "_EpochWriter"
+    parameters: dict[str, Any]
+
+
+def _prepare(job: Job, threads: int) -> _Training:
+    config = job.config
     if job.covers_challenge:
         clips, features = challenge_data(config, threads)
     else:
         clips, features = training_data(config, job.machines[0], job.sections, threads)
-    machines = sorted({clip.machine for clip in clips})
     parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
+    machines = sorted({clip.machine for clip in clips})
     identity = {"machines": machines, "sections": job.sections, "clips": len(clips)}
-    writer = _EpochWriter(folder, {**_checked(parameters), **identity})
+    writer = _EpochWriter(job.folder, {**_checked(parameters), **identity})
     resume = writer.resume(config) if config.restart else None
     writer.begin(parameters, resumed=resume is not None)
     system = create_system(config.model, {**system_parameters(config), **vars(config)})
-    system.fit(clips, features, seed=config.seed, on_epoch=writer, resume=resume)
+    fit = Fit(system, clips, features, config.seed, writer, resume)
+    return _Training(job, fit, writer, parameters)
+
+
+def _store(training: _Training) -> None:
+    """Fit the thresholds of a trained system, and write the model and its loss curves."""
+    system, job = training.fit.system, training.job
+    machines = sorted({clip.machine for clip in training.fit.clips})
     thresholds = {machine: _fit_thresholds(system, machine) for machine in machines}
-    model = StoredModel(config.model, parameters, system.state(), thresholds)
-    save_model(folder.model, model)
-    writer.draw(job.model_name)
+    model = StoredModel(job.config.model, training.parameters, system.state(), thresholds)
+    save_model(job.folder.model, model)
+    training.writer.draw(job.model_name)
 
 
 def system_parameters(config: Config) -> dict[str, Any]:

@@ -2,7 +2,9 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from asd.config import Config
 from asd.errors import UserError
 from asd.runs.jobs import Job, plan_jobs
 from asd.runs.parallel import default_at_once, run_jobs
-from asd.runs.training import epochs_done
+from asd.runs.training import epochs_done, train_together
 
 distributed = pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
 
@@ -70,9 +72,10 @@ def test_a_job_that_kills_its_process_each_time_is_reported(tmp_path):
 def test_default_number_of_jobs(monkeypatch, tmp_path):
     monkeypatch.setattr("asd.runs.parallel.available_cores", lambda: 2)
     jobs = jobs_of(tmp_path, "ToyCar", "fan", "slider")
-    assert default_at_once(jobs, "cpu") == 2
-    assert default_at_once(jobs[:1], "cpu") == 1
-    assert default_at_once(jobs, "cuda:0") == 1
+    assert default_at_once(jobs) == 2
+    assert default_at_once(jobs[:1]) == 1
+    asked = [replace(job, config=replace(job.config, jobs=3)) for job in jobs]
+    assert default_at_once(asked) == 3
 
 
 @pytest.fixture
@@ -119,3 +122,34 @@ def test_no_scheduler_at_the_address(tmp_path, tiny_data, monkeypatch, capsys):
     monkeypatch.setattr("asd.runs.parallel._CONNECT_S", 1)
     assert train(tiny_data, tmp_path, "--cluster", "tcp://127.0.0.1:9") == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_models_trained_together_equal_those_trained_one_by_one(tmp_path, tiny_data):
+    results = tmp_path / "one"
+    assert train(tiny_data, results, "--epochs", "2", "--jobs", "1") == 0
+    config = Config(
+        machine_types=("fan", "ToyCar"), dataset_directory=tiny_data, epochs=2, batch_size=16,
+        result_directory=tmp_path / "together",
+    )  # fmt: skip
+    assert train_together(plan_jobs(config), threads=1) == []
+    logs = [sorted((tmp_path / name).glob("models/*/*/log.csv")) for name in ("one", "together")]
+    assert len(logs[0]) == 2
+    for one, two in zip(*logs, strict=True):
+        # loss and val_loss; sums of float32 in another order move them, and Adam moves them more.
+        np.testing.assert_allclose(read_log(one)[:, :2], read_log(two)[:, :2], rtol=2e-3)
+        assert (two.parent / "model.pt").is_file()
+
+
+def test_one_that_cannot_be_trained_does_not_stop_those_trained_together(tmp_path, tiny_data):
+    config = Config(
+        machine_types=("fan", "slider"), dataset_directory=tiny_data, epochs=1,
+        result_directory=tmp_path,
+    )  # fmt: skip
+    ((job, error),) = train_together(plan_jobs(config), threads=1)
+    assert job.machines == ("slider",)
+    assert "no such folder" in str(error)
+    assert len(list(tmp_path.glob("models/*/*fan*/model.pt"))) == 1
+
+
+def read_log(path):
+    return np.genfromtxt(path, delimiter=",", skip_header=1)

@@ -26,14 +26,15 @@ class Precisions:
     target: Tensor
 
 
-def invert_covariances(network: AutoencoderNetwork) -> Precisions:
-    """Invert the covariances that the network carries."""
+def invert_covariances(network: AutoencoderNetwork, machine: str) -> Precisions:
+    """Invert the covariances that the network carries; a warning names the machine type."""
     return Precisions(
-        invert_covariance(network.cov_source, "source"),
-        invert_covariance(network.cov_target, "target"),
+        invert_covariance(network.cov_source, f"{machine}: source"),
+        invert_covariance(network.cov_target, f"{machine}: target"),
     )
 
 
+@torch.no_grad()
 def score_groups(
     network: AutoencoderNetwork,
     precisions: Precisions,

@@ -15,6 +15,7 @@ from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.scoring import (
     MSE,
     SCORES,
+    Precisions,
     invert_covariances,
     score_groups,
 )
@@ -83,6 +84,7 @@ class Autoencoder(System):
         self.validation_split = validation_split
         self.device = torch.device(device)
         self._network: AutoencoderNetwork | None = None
+        self._precisions: Precisions | None = None
         self._samples: dict[str, Scores] = {}
 
     def fit(
@@ -134,16 +136,19 @@ class Autoencoder(System):
     ) -> None:
         """Take over what a run has learned, with its covariances and threshold samples."""
         collect_covariances(run, data)
-        self._network = run.network
-        self._samples["batch"] = self._batch_samples(run, data)
+        self._network = run.network.eval()
+        self._precisions = invert_covariances(run.network, clips[0].machine)
+        self._samples["batch"] = self._batch_samples(run, data, self._precisions)
         self._samples["clip"] = self.score(clips, features)
 
     def score(self, clips: Sequence[Clip], features: Features) -> Scores:
         network = self._fitted()
+        if self._precisions is None:
+            self._precisions = invert_covariances(network, clips[0].machine)
         starts, owner = self._windows(clips, features)
         rows = torch.from_numpy(features.rows).to(self.device)
         batches = self._large_batches(starts.to(self.device), owner.to(self.device))
-        scores = self._score(network, rows, batches, len(clips))
+        scores = score_groups(network, self._precisions, rows, batches, len(clips), self.frames)
         return {name: values.cpu().numpy() for name, values in scores.items()}
 
     def threshold_samples(self, kind: str, machine: str) -> Scores:  # noqa: ARG002
@@ -163,6 +168,7 @@ class Autoencoder(System):
         )
         network.load_state_dict(weights)
         self._network = network.to(self.device).eval()
+        self._precisions = None
         self._samples = {
             kind: {name: values.numpy() for name, values in scores.items()}
             for kind, scores in state["samples"].items()
@@ -203,23 +209,12 @@ class Autoencoder(System):
             width=self.frames,
         )
 
-    def _batch_samples(self, run: TrainingRun, data: TrainingSet) -> Scores:
+    def _batch_samples(self, run: TrainingRun, data: TrainingSet, precisions: Precisions) -> Scores:
         """What the public baseline fits its thresholds to: scores of batches, not of clips."""
-        scores = self._score(run.network, data.rows, pool_batches(run, data), pool_size(run, data))
+        batches, count = pool_batches(run, data), pool_size(run, data)
+        scores = score_groups(run.network, precisions, data.rows, batches, count, self.frames)
         samples = {name: values.cpu().numpy() for name, values in scores.items()}
         return {**samples, MSE: run.mse_pool.double().numpy()}
-
-    @torch.no_grad()
-    def _score(
-        self,
-        network: AutoencoderNetwork,
-        rows: Tensor,
-        batches: Iterator[tuple[Tensor, Tensor]],
-        groups: int,
-    ) -> dict[str, Tensor]:
-        network.eval()
-        precisions = invert_covariances(network)
-        return score_groups(network, precisions, rows, batches, groups, self.frames)
 
     @staticmethod
     def _large_batches(starts: Tensor, owner: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
