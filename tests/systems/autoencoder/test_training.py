@@ -117,7 +117,8 @@ def reference_epoch(run, data):
         targets.append(per_window[is_target].mean().item() if is_target.any() else 0.0)
     network.eval()
     with torch.no_grad():
-        valid = [windows_of(data, part) for part in data.valid.split(run.batch_size)]
+        loader = DataLoader(data.valid, batch_size=run.batch_size)
+        valid = [windows_of(data, part) for part in loader]
         val_losses = [((network(x) - x) ** 2).mean().item() for x in valid]
     batches = math.ceil(len(data.train) / run.batch_size)
     row = [sum(losses) / batches, np.mean(val_losses), sum(losses) / batches,
@@ -133,7 +134,9 @@ def reference_epoch(run, data):
 def test_an_epoch_equals_one_of_plain_pytorch(train, batch_size):
     run, data = begin(batch_size=batch_size), training_set(train)
     network, row, pool = reference_epoch(run, data)
+    stands_at = torch.get_rng_state()
     found = run_epoch(run, data)
+    assert run.draws.generator.get_state().equal(stands_at)
     assert found == pytest.approx(row, rel=1e-5)
     np.testing.assert_allclose(run.mse_pool, pool, rtol=1e-5)
     for name, value in network.state_dict().items():
@@ -168,6 +171,7 @@ def covariances(data, batch_size=8):
                 sums[domain] += centred.T @ centred
                 counts[domain] += len(rows) // WIDTH
     collect_covariances(run, data)
+    assert run.draws.generator.get_state().equal(torch.get_rng_state())
     return run.network, [s / (n - 1) if n > 1 else None for s, n in zip(sums, counts, strict=True)]
 
 
@@ -188,11 +192,14 @@ def test_without_target_windows_the_source_stands_in(targets):
 def test_pool_covers_every_window_once():
     """Training batches, one of a single window among them, then validation batches."""
     run, data = begin(batch_size=8), training_set(train=17, valid=9)
+    torch.set_rng_state(run.draws.generator.get_state())
+    order = torch.cat(list(DataLoader(torch.arange(17), batch_size=8, shuffle=True)))
+    list(DataLoader(data.valid, batch_size=8))
     batches = list(pool_batches(run, data))
     assert pool_size(run, data) == len(batches) == 5
     assert [len(starts) for starts, _ in batches] == [8, 8, 1, 8, 1]
     assert [set(number.tolist()) for _, number in batches] == [{i} for i in range(5)]
     starts = torch.cat([starts for starts, _ in batches])
-    assert sorted(starts[:17].tolist()) == data.train.tolist()
+    assert starts[:17].equal(data.train[order])
     assert starts[17:].equal(data.valid)
-    assert not starts[:17].equal(data.train)
+    assert run.draws.generator.get_state().equal(torch.get_rng_state())
