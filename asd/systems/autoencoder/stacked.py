@@ -110,7 +110,8 @@ def _budget(device: torch.device) -> float | None:
 def _train(stack: Sequence[Member]) -> None:
     """Train a stack to the end.
 
-    A member whose `on_epoch` fails is trained on with the others, but hears no more.
+    A member whose `on_epoch` fails is trained on with the others, but hears no more; when all
+    have failed, training stops.
     """
     total, device = stack[0].system.epochs, stack[0].system.device
     data = share_rows([member.data for member in stack], device)
@@ -119,6 +120,8 @@ def _train(stack: Sequence[Member]) -> None:
         for _ in range(stack[0].run.epoch, total):
             for i, losses in enumerate(training.run_epoch()):
                 _report(stack[i], training, i, losses)
+            if all(member.error for member in stack):
+                return
         for i in range(len(stack)):
             training.write_back(i)
         del training  # its memory is needed for what follows

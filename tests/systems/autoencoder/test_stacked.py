@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,16 +121,12 @@ def test_resumed_when_all_epochs_are_done():
 
 def test_one_failure_does_not_stop_the_others():
     fits, expected = make_fits(), make_fits()
-    short = Fit(Autoencoder(frames=50), fits[0].clips, fits[0].features, 0, fits[0].on_epoch)
+    short = replace(fits[0], system=Autoencoder(frames=50))
 
     def no_room(_):
         raise UserError("disk is full")
 
-    full = Fit(
-        Autoencoder(frames=WIDTH, batch_size=BATCH, epochs=2),
-        *list(vars(fits[1]).values())[1:4],
-        no_room,
-    )
+    full = replace(fits[1], on_epoch=no_room)
     errors = Autoencoder.fit_many([fits[0], short, full, fits[2]])
     assert errors[0] is None
     assert errors[3] is None
@@ -139,9 +136,21 @@ def test_one_failure_does_not_stop_the_others():
     assert_same_systems([fits[0], fits[2]], [expected[0], expected[2]])
 
 
+def test_stops_when_all_have_failed():
+    epochs = []
+
+    def no_room(epoch):
+        epochs.append(epoch.number)
+        raise UserError("disk is full")
+
+    fits = [replace(fit, on_epoch=no_room) for fit in make_fits(epochs=10**6)]
+    assert [str(error) for error in Autoencoder.fit_many(fits)] == ["disk is full"] * 3
+    assert epochs == [1, 1, 1]
+
+
 def test_the_default_fits_one_after_the_other():
     fits, expected = make_fits(), make_fits()
-    short = Fit(Autoencoder(frames=50), fits[0].clips, fits[0].features, 0, fits[0].on_epoch)
+    short = replace(fits[0], system=Autoencoder(frames=50))
     base = super(Autoencoder, Autoencoder).fit_many
     errors = base([*fits, short])
     assert errors[:3] == [None] * 3
