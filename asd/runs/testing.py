@@ -56,7 +56,8 @@ def evaluate_job(job: Job, threads: int) -> None:
 def _train_hint(job: Job) -> str:
     c = job.config
     restart = " --restart" if job.folder.checkpoint.is_file() else ""
-    return f"train it first: asd train -{c.split[0]} --machine_types {job.machines[0]}{restart}"
+    what = f"--dataset {c.dataset} --machine_types {job.machines[0]}"
+    return f"train it first: asd train -{c.split[0]} {what}{restart}"
 
 
 def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
