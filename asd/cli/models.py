@@ -12,6 +12,7 @@ from asd.cli.parsing import (
     add_split,
     read_config,
 )
+from asd.config import Config
 from asd.errors import UserError
 from asd.parameters import parameter_fields
 
@@ -29,12 +30,12 @@ def add_commands(commands: Any) -> None:
     """Add the commands about models."""
     _add_run_command(commands, "train", _train, "train the models of a data set")
     _add_run_command(commands, "test", _test, "score the test clips with trained models")
-    _add_run_command(commands, "run", _run, "train, then test")
+    _add_run(commands)
     _add_summarize(commands)
     _add_import(commands)
 
 
-def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> None:
+def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> Any:
     command = add_command(
         commands, name, run, summary,
         """
@@ -44,13 +45,28 @@ def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> None:
         examples:
           asd train -d --machine_types fan ToyCar --epochs 10
           asd test -d --machine_types fan ToyCar --score MAHALA
+          asd run -d --model ae raw_spec dis_spec_scac_trainable --seeds 0 1 2 3
         """,
     )  # fmt: skip
     add_split(command)
     add_config(command)
     groups = {key: command.add_argument_group(title) for key, title in _GROUPS.items()}
     for parameter in parameter_fields():
-        add_parameter(groups[parameter.metadata["group"]], parameter)
+        if (name, parameter.name) != ("run", "model"):
+            add_parameter(groups[parameter.metadata["group"]], parameter)
+    return command
+
+
+def _add_run(commands: Any) -> None:
+    command = _add_run_command(
+        commands, "run", _run, "train, then test; of several systems or seeds, compare the scores"
+    )
+    group = command.add_argument_group("comparison")
+    group.add_argument("--model", nargs="+", default=[], metavar="NAME",
+                       help="name of the system; several are compared")  # fmt: skip
+    group.add_argument("--seeds", nargs="+", default=[], metavar="SEED",
+                       help="in place of --seed: run with each of these, and end in a table of "
+                       "means and standard deviations")  # fmt: skip
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -72,10 +88,30 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    config = read_config(args)
-    from asd.runs.pipeline import train_and_test
+    configs = _run_configs(args)
+    if args.seeds or len(configs) > 1:
+        from asd.runs.comparison import compare
 
-    train_and_test(config)
+        compare(configs)
+    else:
+        from asd.runs.pipeline import train_and_test
+
+        train_and_test(configs[0])
+
+
+def _run_configs(args: argparse.Namespace) -> list[Config]:
+    """A Config for each system and seed."""
+    given = vars(args).copy()
+    models, seeds = given.pop("model"), given.pop("seeds")
+    if seeds and "seed" in given:
+        raise UserError("--seed and --seeds: give the one or the other")
+    own_models = [{"model": name} for name in dict.fromkeys(models)] or [{}]
+    own_seeds = [{"seed": seed} for seed in dict.fromkeys(seeds)] or [{}]
+    return [
+        read_config(argparse.Namespace(**given, **model, **seed))
+        for model in own_models
+        for seed in own_seeds
+    ]
 
 
 def _add_summarize(commands: Any) -> None:

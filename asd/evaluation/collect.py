@@ -89,9 +89,10 @@ def collect(
     """Read the result files of every system below `results`.
 
     A system is a folder <export_dir>_<score>: MAHALA and MSE first, whether they are there or
-    not as long as nothing else is, then the others by name; with `all_systems` also those of other export_dirs. Tags such as "id(0_)" tell which sections a model was trained
-    for, and a section's results come from the model for it (the most special one, if several
-    are). What a tag says besides makes a system of its own.
+    not as long as nothing else is, then the others by name; with `all_systems` also those of
+    other export_dirs. Tags such as "id(0_)" tell which sections a model was trained for, and a
+    section's results come from the model for it (the most special one, if several are). What a
+    tag says besides makes a system of its own.
 
     Raises
     ------
@@ -100,8 +101,8 @@ def collect(
     """
     parent = results / f"{split}_data"
     first = [score_folder(results, split, export_dir, score) for score in OFFICIAL_SCORES]
-    pattern = "*_*" if all_systems else f"{export_dir}_*"
-    others = sorted(p for p in parent.glob(pattern) if p.is_dir() and p not in first)
+    found = (p for p in parent.glob("*_*") if p.is_dir() and p not in first)
+    others = sorted(p for p in found if all_systems or _export_dir(p) == export_dir)
     if not others and not any(folder.is_dir() for folder in first):
         raise UserError(
             f"{parent}: no result folder such as {first[1].name} in it; run the test step for the "
@@ -118,6 +119,16 @@ def collect(
     return tuple(systems)
 
 
+def tag_without_ids(tag: str) -> str:
+    """What a model's tag says besides its sections: "v2" of "id(0_)_v2"."""
+    return _TAG_IDS.sub("", tag).strip("_")
+
+
+def _export_dir(folder: Path) -> str:
+    """The first part of <export_dir>_<score>; no score holds an underscore."""
+    return folder.name.rpartition("_")[0]
+
+
 def _scan(folder: Path, challenge: Challenge, split: str) -> dict[str, list[_Found]]:
     """Result and score files of the challenge in a folder, by what tags hold besides ids."""
     variants: dict[str, list[_Found]] = {}
@@ -131,7 +142,7 @@ def _scan(folder: Path, challenge: Challenge, split: str) -> dict[str, list[_Fou
             continue
         match = _TAG_IDS.search(file.name.tag)
         ids = match and frozenset(f"{int(i):02d}" for i in match["ids"].split("_") if i)
-        rest = _TAG_IDS.sub("", file.name.tag).strip("_")
+        rest = tag_without_ids(file.name.tag)
         variants.setdefault(rest, []).append(_Found(path, file, ids or None))
     if unknown:
         names = ", ".join(sorted(unknown))

@@ -13,8 +13,8 @@ Where the public table repeats the means of plain pAUC as those of "pAUC (source
 "pAUC (target)" (and in the ALL averages made of them), ours holds the true ones.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,6 @@ class Summary:
             for metric in system.machines[machine].metrics
         }
         return tuple(metric for metric in SUMMARY_METRICS if metric in found)
-
-    def select(self, wanted: Mapping[str, Iterable[int]]) -> "Summary":
-        """Only some systems by name, and of each only the results of some seeds."""
-        chosen = [(system, wanted.get(system.name, ())) for system in self.systems]
-        systems = tuple(system.of_seeds(set(seeds)) for system, seeds in chosen if seeds)
-        return replace(self, systems=systems)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "DCASE2023T2-AE": "asd.systems.autoencoder.system:Autoencoder",
+    "ae": "asd.systems.autoencoder.system:Autoencoder",
     "BiGAN": "asd.systems.gan.system:BiGAN",
     "GAN": "asd.systems.gan.system:GAN",
 }
@@ -23,7 +24,11 @@ REGISTRY = {
 
 _ADVERSARIAL = {"epochs": 50, "learning_rate": 1e-4, "score": "all"}
 
-_OWN_PARAMETERS: dict[str, dict[str, Any]] = {"BiGAN": _ADVERSARIAL, "GAN": _ADVERSARIAL}
+_OWN_PARAMETERS: dict[str, dict[str, Any]] = {
+    "ae": {"score": "all"},  # the baseline's network, beside others: every score
+    "BiGAN": _ADVERSARIAL,
+    "GAN": _ADVERSARIAL,
+}
 """Parameters of systems that differ from those of the baseline."""
 
 
