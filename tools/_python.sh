@@ -3,8 +3,10 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=
 for candidate in "$(command -v python3)" "$(command -v python)" "$root/.venv/bin/python"; do
-    # Asked from another folder: here, any Python would find asd/ beside it.
-    if [ -x "$candidate" ] && (cd / && "$candidate" -c 'import asd' 2>/dev/null); then
+    # Asked from another folder: here, any Python would find asd/ beside it. torch stands for all
+    # that asd needs; looking for it is quicker than importing it.
+    if [ -x "$candidate" ] && (cd / && "$candidate" -c 'import asd, importlib.util, sys
+sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null); then
         python=$candidate
         break
     fi

@@ -89,7 +89,7 @@ def _read_folder(folder: Path, challenge: Challenge, split: str, machine: str) -
             f"(asd download --dataset {challenge.name} -{split[0]} --machine_types {machine}), "
             "set --is_auto_download True, or name another --dataset_directory"
         )
-    clips = [parse_clip(path, machine) for path in folder.glob("*.wav")]
+    clips = [parse_clip(path, machine) for path in folder.glob("[!.]*.wav")]
     if not clips:
         raise UserError(f"{folder}: no .wav file in it; put the clips of {machine} there")
     return with_attributes(clips, folder.parent)

@@ -54,6 +54,8 @@ def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> li
     UserError
         There is no model, or a file can't be read or is not what it should be.
     """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder models/saved_model/<name>")
     files = sorted(folder.glob("*.pth"))
     if not files:
         raise UserError(f"{folder}: no .pth file in it; give the folder models/saved_model/<name>")

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ class _EpochWriter:
         folder = self._folder
         write_json(folder.parameters, dict(parameters))  # first: tells whether we may write here
         stale = (folder.model, folder.figure, *(() if resumed else (folder.checkpoint, folder.log)))
-        for leftover in stale:
+        for leftover in (*stale, *folder.path.glob(".*.part")):  # the latter of runs killed
             leftover.unlink(missing_ok=True)
         if resumed:  # a kill between checkpoint and log leaves the log an epoch short
             write_text(folder.log, format_log(self._rows))
@@ -197,6 +198,13 @@ class _EpochWriter:
         return snapshot
 
     def __call__(self, epoch: Epoch) -> None:
+        for name in ("loss", "val_loss"):
+            if not math.isfinite(epoch.losses.get(name, 0.0)):
+                raise UserError(
+                    f"{self._folder.path.name}: training diverged, the {name} of epoch "
+                    f"{epoch.number} is {epoch.losses[name]}; set a smaller --learning_rate "
+                    "(the checkpoint of the epoch before is kept)"
+                )
         self._rows.append(dict(epoch.losses))
         content = {"rows": self._rows, "system": epoch.snapshot()}
         save_checkpoint(self._folder.checkpoint, self._checked, content)
