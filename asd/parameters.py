@@ -178,6 +178,12 @@ class Parameters:
     )
     shuffle: bool = _parameter(True, "training", "draw the training vectors in a new order each "
                                "epoch")  # fmt: skip
+    precision: str = _parameter(
+        "float32", "training",
+        "float32, or bfloat16 for the products in training, almost twice as fast on processors "
+        "that have it (autoencoder; losses stay within the spread over seeds)",
+        _one_of("float32", "bfloat16"),
+    )  # fmt: skip
     validation_split: float = _parameter(
         0.1, "training", "share of feature vectors held out for val_loss", _fraction
     )

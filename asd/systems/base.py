@@ -62,6 +62,10 @@ class System(ABC):
     scope: ClassVar[str]
     """What one model covers: "section", "machine" or "challenge"."""
 
+    scoring_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that scores depend on, beside those of features; thresholds hold for the values
+    at training, so testing with others is refused."""
+
     feature_kind: ClassVar[str] = "logmel"
     """What `fit` and `score` are given: "logmel" frames or "waveform" samples."""
 

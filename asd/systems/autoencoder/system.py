@@ -55,6 +55,9 @@ class Autoencoder(System):
         Whether training windows come in a new order each epoch.
     validation_split
         Share of windows that is held out for `val_loss`.
+    precision
+        "float32", or "bfloat16" for matrix products in training; weights, losses, validation and
+        scores stay float32. Models of bfloat16 are trained one by one.
     device
         Where the network lives: "cpu" or "cuda".
     """
@@ -73,6 +76,7 @@ class Autoencoder(System):
         learning_rate: float = 0.001,
         shuffle: bool = True,
         validation_split: float = 0.1,
+        precision: str = "float32",
         device: str = "cpu",
     ) -> None:
         self.frames = frames
@@ -82,6 +86,7 @@ class Autoencoder(System):
         self.learning_rate = learning_rate
         self.shuffle = shuffle
         self.validation_split = validation_split
+        self.precision = precision
         self.device = torch.device(device)
         self._network: AutoencoderNetwork | None = None
         self._precisions: Precisions | None = None
@@ -106,6 +111,8 @@ class Autoencoder(System):
 
     @classmethod
     def fit_many(cls, fits: Sequence[Fit]) -> list[UserError | None]:
+        if any(getattr(fit.system, "precision", "") == "bfloat16" for fit in fits):
+            return super().fit_many(fits)
         return fit_stacked(fits)
 
     def prepare(self, fit: Fit) -> tuple[TrainingRun, TrainingSet]:
@@ -125,6 +132,7 @@ class Autoencoder(System):
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             shuffle=self.shuffle,
+            precision=self.precision,
             device=self.device,
         )
         if fit.resume is not None:

@@ -84,6 +84,7 @@ class TrainingRun:
     optimiser: torch.optim.Optimizer
     draws: Draws
     batch_size: int
+    precision: str = "float32"
     epoch: int = 0
     mse_pool: Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -127,6 +128,7 @@ def start_run(
     batch_size: int,
     shuffle: bool,
     device: torch.device,
+    precision: str = "float32",
 ) -> TrainingRun:
     """A network with fresh weights, and its optimiser."""
     generator = Generator().manual_seed(seed)
@@ -134,7 +136,7 @@ def start_run(
     initialise(network, generator)
     network.to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-    return TrainingRun(network, optimiser, Draws(generator, shuffle), batch_size)
+    return TrainingRun(network, optimiser, Draws(generator, shuffle), batch_size, precision)
 
 
 def run_epoch(run: TrainingRun, data: TrainingSet) -> dict[str, float]:
@@ -158,7 +160,9 @@ def run_epoch(run: TrainingRun, data: TrainingSet) -> dict[str, float]:
 def _train_batch(run: TrainingRun, data: TrainingSet, batch: Tensor) -> Tensor:
     """One optimiser step; returns the losses over all, source, and target windows, shape (3,)."""
     x = gather_windows(data.rows, data.train[batch], data.width)
-    per_window = (run.network(x) - x).square().mean(dim=1)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
+        reconstruction = run.network(x)
+    per_window = (reconstruction - x).square().mean(dim=1)  # in float32 in either case
     loss = per_window.mean()
     run.optimiser.zero_grad()
     loss.backward()

@@ -203,3 +203,21 @@ def test_pool_covers_every_window_once():
     assert starts[:17].equal(data.train[order])
     assert starts[17:].equal(data.valid)
     assert run.draws.generator.get_state().equal(torch.get_rng_state())
+
+
+def test_bfloat16_trains_to_like_losses():
+    """Products in bfloat16 err by 2^-9 each; losses, which are summed in float32, by far less."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(400, 8, generator=random) * 10 - 40
+    starts = torch.arange(396)
+    data = TrainingSet(rows, starts[:350], starts[350:], starts[:350] > 300, 5)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = start_run(
+            40, 8, seed=3, learning_rate=1e-3, batch_size=64, shuffle=True,
+            device=torch.device("cpu"), precision=precision,
+        )  # fmt: skip
+        losses[precision] = [run_epoch(run, data)["loss"] for _ in range(3)]
+        assert all(p.dtype == torch.float32 for p in run.network.parameters())
+    assert losses["float32"] != losses["bfloat16"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=5e-3)

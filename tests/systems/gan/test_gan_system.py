@@ -283,7 +283,7 @@ def test_fewer_vectors_than_a_batch():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"methods": ("fm",)}, "m 'fm': choose CROSS-E, FM or both"),
+        ({"methods": ("wgan",)}, "m 'WGAN': choose CROSS-E, FM or both"),
         ({"methods": ()}, "choose CROSS-E, FM or both"),
         ({"w": 1.5}, "w 1.5: .* from 0 to 1"),
         ({"d": 0}, "d 0: .* above 0"),
