@@ -1,4 +1,4 @@
-"""Commands about models: train, test, run, summarize, import-baseline."""
+"""Commands about models: train, test, run, summarize, embed, visualize, import-baseline."""
 
 import argparse
 from pathlib import Path
@@ -32,6 +32,8 @@ def add_commands(commands: Any) -> None:
     _add_run_command(commands, "test", _test, "score the test clips with trained models")
     _add_run(commands)
     _add_summarize(commands)
+    _add_embed(commands)
+    _add_visualize(commands)
     _add_import(commands)
 
 
@@ -129,6 +131,60 @@ def _summarize(args: argparse.Namespace) -> None:
     from asd.runs.pipeline import summarize
 
     summarize(read_config(args), all_systems="export_dir" not in args)
+
+
+def _add_embed(commands: Any) -> None:
+    command = add_command(
+        commands, "embed", _embed, "write the embeddings of clips to a file",
+        """
+        For trained systems that embed (recipes). The .npz file holds, per clip: embeddings,
+        machine, section, domain, label, attributes, file_name, part (train or test).
+        """,
+    )  # fmt: skip
+    add_split(command)
+    command.add_argument("--parts", nargs="+", choices=["train", "test"], default=["train", "test"],
+                         help="training clips, test clips or both (default: both)")  # fmt: skip
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz",
+                         help="file to write")  # fmt: skip
+    add_config(command)
+    add_parameters(
+        command, "model", "dataset", "machine_types", "dataset_directory", "feature_directory",
+        "result_directory", "export_dir", "model_name_suffix", "seed", "channel", "mono",
+        "use_cuda", "gpu_id",
+    )  # fmt: skip
+
+
+def _embed(args: argparse.Namespace) -> None:
+    config = read_config(args)
+    from asd.runs.embeddings import embed
+
+    embed(config, list(dict.fromkeys(args.parts)), args.out)
+
+
+def _add_visualize(commands: Any) -> None:
+    command = add_command(
+        commands, "visualize", _visualize, "draw maps of embeddings and histograms of scores",
+        """
+        Per machine type: a map of its clips by domain, attributes and label, and histograms of
+        the anomaly scores, of every backend with its default parameters unless --results is given.
+        """,
+    )  # fmt: skip
+    command.add_argument("file", type=Path, metavar="FILE.npz", help="written by asd embed")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER",
+                         help="folder for the pictures")  # fmt: skip
+    command.add_argument("--method", choices=["tsne", "umap"], default="tsne",
+                         help="umap needs the extra asd[umap] (default: tsne)")  # fmt: skip
+    command.add_argument("--results", type=Path, metavar="FOLDER",
+                         help="result folder to take the scores of asd test from")  # fmt: skip
+    command.add_argument("--map_seed", type=int, default=0, metavar="N",
+                         help="random seed of the maps (default: 0)")  # fmt: skip
+
+
+def _visualize(args: argparse.Namespace) -> None:
+    from asd.runs.visualizing import visualize
+
+    for path in visualize(args.file, args.out, args.method, args.results, args.map_seed):
+        print(path)
 
 
 def _add_import(commands: Any) -> None:

@@ -18,6 +18,7 @@ from asd.runs.jobs import Job
 from asd.runs.models import StoredModel, check_parameters, load_model
 from asd.runs.training import system_parameters
 from asd.systems import create_system
+from asd.systems.base import System
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,8 @@ def evaluate_job(job: Job, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     config, path = job.config, job.folder.model
-    model = load_model(path, _train_hint(job))
-    system = create_system(model.system, {**system_parameters(config), **model.parameters})
+    model, system = load_system(job)
     wanted = _wanted_scores(config.score_name, system.score_names)
-    system.load_state(model.state)
     for machine in job.machines:
         clips = find_clips(config, machine, "test")
         features = find_features(config, clips, threads)
@@ -51,6 +50,20 @@ def evaluate_job(job: Job, threads: int) -> None:
             threshold = _threshold(path, model, machine, name, kind, config.decision_threshold)
             values = scores[name].astype(np.float32).astype(np.float64)
             _write_results(job, machine, name, clips, values, threshold)
+
+
+def load_system(job: Job) -> tuple[StoredModel, System]:
+    """The trained model of a job, as it is stored and ready to use.
+
+    Raises
+    ------
+    UserError
+        It is missing or damaged.
+    """
+    model = load_model(job.folder.model, _train_hint(job))
+    system = create_system(model.system, {**system_parameters(job.config), **model.parameters})
+    system.load_state(model.state)
+    return model, system
 
 
 def _train_hint(job: Job) -> str:
