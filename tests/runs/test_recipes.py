@@ -1,0 +1,104 @@
+"""Every recipe of the package through the commands, on tiny data; and what can't work."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asd.systems.embedding.recipe as recipes
+
+FOLDER = Path(recipes.__file__).with_name("recipes")
+SMALLER = {
+    "input_s: by_year": "input_s: 4.5",  # the branch on whole clips takes 4.4 s
+    "width: 128": "width: 8",
+    "mels: 128": "mels: 16",
+    "epochs: 16": "epochs: 1",
+    "batch_size: 64": "batch_size: 12",
+    "n_clusters: 16": "n_clusters: 3",
+}
+BRANCHES = """\
+input_s: 0.4
+frontend: {class: SpectralNetwork, windows: [512], whole_clip: false, width: 16}
+losses:
+  - {class: SubclusterAdaCos, subclusters: 2}
+training: {epochs: 1, batch_size: 8}
+backends:
+  KNN: {class: knn}
+"""
+
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
+
+def smaller(text):
+    for old, new in SMALLER.items():
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture
+def flags(shared_tiny, tmp_path):
+    return (
+        "-d", "--machine_types", "fan", "valve", "--dataset_directory", shared_tiny.folder,
+        "--feature_directory", tmp_path / "features", "--result_directory", tmp_path / "results",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text=BRANCHES, name="mine"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", recipes.recipe_names())
+def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, asd):
+    path = recipe(smaller((FOLDER / f"{name}.yaml").read_text()), name)
+    trained = asd("train", *flags, "--model", path)
+    assert trained.status == 0, trained.err
+    tested = asd("test", *flags, "--model", path)
+    assert tested.status == 0, tested.err
+    for score in recipes.read_recipe(path).backends.by_name:
+        for machine in ("fan", "valve"):
+            folder = tmp_path / "results" / "dev_data" / f"{name}_{score}"
+            ending = f"DCASE2023T2{machine}_section_00_test_seed13711.csv"
+            for kind in ("anomaly_score", "decision_result"):
+                rows = list(csv.reader((folder / f"{kind}_{ending}").open(newline="")))
+                assert len(rows) == 12
+                assert np.isfinite([float(value) for _, value in rows]).all()
+            assert (folder / f"result_DCASE2023T2{machine}_test_seed13711_roc.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("class: SpectralNetwork", "class: SpectralNetwrk", "did you mean SpectralNetwork?"),
+        ("width: 16", "widht: 16", "did you mean width?"),
+        ("{class: knn}", "{class: knn, k_source: 99}", "needs 99 or more; add training clips"),
+        ("{class: knn}", "{class: kmeans, n_clusters: 9}", "n_clusters needs 9 or more"),
+        ("width: 16", "width: 16, whole_clip: true", "stands twice"),
+        ("epochs: 1", "epochs: 2, learning_rate: 1.0e+30", "training diverged"),
+        ("training:", "labels: {parts: [section]}\ntraining:", "class"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_work(old, new, complaint, flags, recipe, asd):
+    outcome = asd("train", *flags, "--model", recipe(BRANCHES.replace(old, new)))
+    assert complaint in outcome.complaint
+
+
+def test_a_checkpoint_of_another_recipe(flags, recipe, asd):
+    assert asd("train", *flags, "--model", recipe()).status == 0
+    wider = recipe(BRANCHES.replace("width: 16", "width: 32"))
+    outcome = asd("train", *flags, "--model", wider, "--epochs", 2, "--restart")
+    assert "the stored checkpoint is of another recipe" in outcome.complaint
+
+
+def test_a_machine_without_target_clips(tiny, flags, recipe, asd):
+    tiny.train("fan", target=0)
+    tiny.test("fan")
+    words = (*flags, "--machine_types", "fan", "--dataset_directory", tiny.folder)
+    outcome = asd("run", *words, "--model", recipe())
+    assert outcome.status == 0, outcome.err
