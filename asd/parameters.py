@@ -223,6 +223,9 @@ class Parameters:
     checkpoint_path: Path | None = _parameter(
         None, "training", "with --restart: the checkpoint to go on from"
     )
+    tensorboard: Path | None = _parameter(
+        None, "training", "folder for TensorBoard's files of the losses (needs asd[tensorboard])"
+    )
     train_only: bool = _parameter(False, "training", "train, do not test")
     test_only: bool = _parameter(False, "training", "test, do not train")
 

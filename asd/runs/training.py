@@ -24,6 +24,7 @@ from asd.runs.models import (
     save_checkpoint,
     save_model,
 )
+from asd.runs.scalars import with_scalars
 from asd.systems import create_system, system_class
 from asd.systems.base import Epoch, Fit, State, System
 
@@ -34,7 +35,7 @@ _FREE_TO_CHANGE = (
     "epochs", "restart", "checkpoint_path", "result_directory", "dataset_directory",
     "feature_directory", "export_dir", "model_name_suffix", "machine_types", "use_ids", "jobs",
     "cluster", "use_cuda", "gpu_id", "log_interval", "score", "decision_threshold", "threshold_fit",
-    "mahalanobis", "max_fpr", "is_auto_download", "mono", "train_only", "test_only",
+    "mahalanobis", "max_fpr", "is_auto_download", "mono", "train_only", "test_only", "tensorboard",
 )  # fmt: skip
 
 
@@ -115,7 +116,8 @@ def _prepare(job: Job, threads: int) -> _Training:
     resume = writer.resume(config) if config.restart else None
     writer.begin(parameters, resumed=resume is not None)
     system = create_system(config.model, {**system_parameters(config), **vars(config)})
-    fit = Fit(system, clips, features, config.seed, writer, resume)
+    on_epoch = with_scalars(writer, config.tensorboard, job.model_name)
+    fit = Fit(system, clips, features, config.seed, on_epoch, resume)
     return _Training(job, fit, writer, parameters)
 
 
