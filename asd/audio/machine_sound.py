@@ -177,6 +177,11 @@ def background_noise(condition: Condition, samples: int, rng: Generator) -> Samp
     return _decibel(condition.background_db) * coloured_noise(condition.background, samples, rng)
 
 
+def passing_noise(samples: int, rng: Generator) -> Samples:
+    """Stationary noise of mean square 1 whose colour is drawn anew, shape (samples,)."""
+    return coloured_noise(_draw_spectrum(rng), samples, rng)
+
+
 def coloured_noise(spectrum: Spectrum, samples: int, rng: Generator) -> Samples:
     """Stationary noise of mean square 1, shape (samples,)."""
     length = scipy.fft.next_fast_len(samples, real=True)

@@ -24,6 +24,7 @@ from asd.audio.machine_sound import (
     draw_machine,
     faulty_sound,
     machine_sound,
+    passing_noise,
     unit_level,
 )
 from asd.challenge.catalog import Challenge
@@ -95,6 +96,7 @@ def synthesize(
     *,
     clips: SyntheticCounts | None = None,
     seconds: tuple[float, float] = (2.0, 2.0),
+    clutter_db: float | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -115,6 +117,9 @@ def synthesize(
         How many clips of each kind; by default those of `SyntheticCounts`.
     seconds
         Shortest and longest duration of a clip.
+    clutter_db
+        Level, against the rest of a clip, of a noise that every clip gets in a colour of its own:
+        what passes by. Spectra alone then tell little; None leaves it out.
     overwrite
         Replace machine folders that exist.
 
@@ -137,7 +142,7 @@ def synthesize(
         for folder, plan in zip(folders, plans, strict=True):
             with _folder_aside(folder) as aside:
                 for clip in plan:
-                    _write_clip(aside / clip.path, clip, seconds, seed)
+                    _write_clip(aside / clip.path, clip, seconds, clutter_db, seed)
                     progress.update()
                 _write_attributes(aside, plan)
                 if split == "eval":  # before the folder appears, so that it never lacks its list
@@ -286,12 +291,28 @@ def _supplemental(section: _Section, count: int) -> list[_PlannedClip]:
 # --- How a clip sounds -------------------------------------------------------------------------
 
 
-def _write_clip(path: Path, clip: _PlannedClip, seconds: tuple[float, float], seed: int) -> None:
+def _write_clip(
+    path: Path,
+    clip: _PlannedClip,
+    seconds: tuple[float, float],
+    clutter_db: float | None,
+    seed: int,
+) -> None:
     rng = _generator(seed, clip.section.machine, clip.folder, str(clip.name))
     samples = round(rng.uniform(*seconds) * SAMPLE_RATE_HZ)
     signal = _render(clip, samples, rng)
+    if clutter_db is not None:
+        clutter = 10.0 ** (clutter_db / 20.0) * passing_noise(samples, rng)
+        signal = _cluttered(signal, clutter)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, signal, SAMPLE_RATE_HZ, subtype="PCM_16")
+
+
+def _cluttered(signal: NDArray[np.float64], clutter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Channels of shape (samples, channels) with noise of shape (samples,), as loud as before."""
+    levels = np.sqrt(np.mean(signal**2, axis=0))
+    mixed = [unit_level(unit_level(channel) + clutter) for channel in signal.T]
+    return np.asarray(levels * np.stack(mixed, axis=1))
 
 
 def _render(clip: _PlannedClip, samples: int, rng: Generator) -> NDArray[np.float64]:

@@ -31,6 +31,9 @@ def _add_synthesize(commands: Any) -> None:
                          help="test clips per section, domain and label (default: 12)")  # fmt: skip
     command.add_argument("--seconds", type=float, nargs="+", default=[2.0], metavar="S",
                          help="length, or shortest and longest (default: 2)")  # fmt: skip
+    command.add_argument("--clutter", type=float, metavar="DB",
+                         help="add noise of its own colour to every clip, at this level against "
+                         "the clip's in dB (default: none)")  # fmt: skip
     command.add_argument("--overwrite", action="store_true",
                          help="replace machine types that are there")  # fmt: skip
 
@@ -42,7 +45,8 @@ def _synthesize(args: argparse.Namespace) -> None:
     synthesize(
         config.dataset_directory, config.challenge, config.split, config.machines,
         clips=SyntheticCounts(args.train_source, args.train_target, args.test),
-        seconds=(min(args.seconds), max(args.seconds)), seed=config.seed, overwrite=args.overwrite,
+        seconds=(min(args.seconds), max(args.seconds)), clutter_db=args.clutter, seed=config.seed,
+        overwrite=args.overwrite,
     )  # fmt: skip
 
 

@@ -253,3 +253,27 @@ def test_unwritable_place_is_one_line(tmp_path):
 def test_range_of_seconds_is_checked(tmp_path):
     with pytest.raises(UserError, match="seconds 3 to 2"):
         synthesize(tmp_path, load_challenge("DCASE2023T2"), "dev", seconds=(3.0, 2.0))
+
+
+def test_clutter_is_as_loud_as_told_and_never_the_same(tmp_path):
+    """At 0 dB half of every clip's power is noise of a colour of its own."""
+    challenge = load_challenge("DCASE2026T2")
+    machine, _ = next(iter(challenge.split("dev").sections.items()))
+    counts = SyntheticCounts(train_source=4, train_target=0, test_per_group=1)
+    for name, clutter_db in (("plain", None), ("cluttered", 0.0)):
+        synthesize(
+            tmp_path / name, challenge, "dev", [machine], clips=counts, clutter_db=clutter_db
+        )
+    noises = []
+    for path in sorted((tmp_path / "plain").rglob("*.wav")):
+        plain, _ = soundfile.read(path)
+        clip, _ = soundfile.read(tmp_path / "cluttered" / path.relative_to(tmp_path / "plain"))
+        np.testing.assert_allclose(np.std(clip, axis=0), np.std(plain, axis=0), rtol=1e-3)
+        correlation = np.corrcoef(plain[:, 0], clip[:, 0])[0, 1]
+        assert correlation == pytest.approx(0.5**0.5, abs=0.03)
+        noises.append(
+            clip[:, 0] / np.std(clip[:, 0]) - plain[:, 0] / np.std(plain[:, 0]) * 0.5**0.5
+        )
+    spectra = [np.abs(np.fft.rfft(noise))[:8000].reshape(40, -1).mean(axis=1) for noise in noises]
+    likeness = np.corrcoef(np.log(spectra))
+    assert likeness[~np.eye(len(spectra), dtype=bool)].max() < 0.995
