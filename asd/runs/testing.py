@@ -36,7 +36,7 @@ def evaluate_job(job: Job, threads: int) -> None:
         The model is missing, damaged, or was trained with other feature parameters; clips can't
         be used; the result folder can't be written to.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads if job.covers_challenge else 1)  # as in training
     config, path = job.config, job.folder.model
     model, system = load_system(job)
     wanted = _wanted_scores(config.score_name, system.score_names)
