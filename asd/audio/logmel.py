@@ -63,7 +63,9 @@ class LogMel:
     """
 
     def __init__(self, parameters: LogMelParameters, sample_rate_hz: int) -> None:
-        import librosa  # takes a second, which only those who compute features should pay
+        # These take a second, which only those who compute features should pay.
+        import librosa
+        import scipy.sparse
 
         p = parameters
         window = librosa.filters.get_window("hann", p.win_length or p.n_fft, fftbins=True)
@@ -71,7 +73,8 @@ class LogMel:
         mel = _mel_filters(p, sample_rate_hz)
         self.parameters = parameters
         self._window = torch.from_numpy(window.astype(np.float32))
-        self._mel = torch.from_numpy(np.ascontiguousarray(mel.T, dtype=np.float32))
+        # Sparse: a mel band is a triangle over few frequencies, and most of the matrix is 0.
+        self._mel = scipy.sparse.csr_matrix(mel.astype(np.float32))
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-mel frames in dB, shape (frames, mels), of samples of shape (samples,)."""
@@ -79,11 +82,11 @@ class LogMel:
         pad = p.n_fft // 2
         padded = torch.nn.functional.pad(torch.from_numpy(samples), (pad, pad))
         frames = padded.unfold(0, p.n_fft, p.hop_length) * self._window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames))
-        magnitudes = spectrum.square().sum(-1)  # |STFT|^2, (frames, n_fft / 2 + 1)
+        parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
+        magnitudes = parts[..., 0] + parts[..., 1]  # |STFT|^2, (frames, n_fft / 2 + 1)
         if p.power != 2.0:
             magnitudes = magnitudes.pow_(p.power / 2)
-        mel = (magnitudes @ self._mel).clamp_min_(_FLOOR)
+        mel = torch.from_numpy((self._mel @ magnitudes.numpy().T).T.copy()).clamp_min_(_FLOOR)
         decibels: NDArray[np.float32] = mel.log10_().mul_(20.0 / p.power).numpy()
         return decibels
 
