@@ -142,7 +142,7 @@ def draw_heat_map(
     axes.tick_params(axis="x", labelrotation=35.0)
     for tick in axes.get_xticklabels():
         tick.set(ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(systems)), [shorten(s) for s in systems], fontsize=SMALL_SIZE)
+    axes.set_yticks(range(len(systems)), [shorten(s, 44) for s in systems], fontsize=SMALL_SIZE)
     for (row, column), value in np.ndenumerate(means):
         dark = np.isfinite(value) and value > low + 0.65 * (high - low)
         axes.text(
