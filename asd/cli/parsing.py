@@ -91,7 +91,7 @@ def add_parameter(group: Any, parameter: Field[Any]) -> None:
         options |= {"nargs": "?", "const": "True", "metavar": "BOOL"}
     else:
         options["metavar"] = "VALUE"
-    group.add_argument(*flags_of(parameter), **options)
+    group.add_argument(*reversed(flags_of(parameter)), **options)  # official spelling first
 
 
 def _default_text(parameter: Field[Any]) -> str:
