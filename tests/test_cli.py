@@ -88,7 +88,7 @@ MISTAKES = {
     "train -d --epoch 3": "unknown argument '--epoch'; did you mean --epochs?",
     "train -d --tag x": "unknown argument '--tag'; did you mean -tag?",
     "train -d more": "unknown argument 'more'",
-    "train -d --epochs": "--epochs: expected one argument",
+    "train -d --epochs": "--epochs/--nb_epochs: expected one argument",
     "train -d --epochs x": "--epochs: expected a whole number, got 'x'",
     "train -d --epochs 1.5": "--epochs: expected a whole number, got '1.5'",
     "train -d --epochs 0": "--epochs: expected 1 or more, got '0'",
