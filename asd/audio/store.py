@@ -175,7 +175,7 @@ def _open_store(path: Path, wanted: Mapping[str, Any]) -> Features | None:
     shape = (int(lengths.sum()), *header["row_shape"])
     if path.stat().st_size != offset + 4 * int(np.prod(shape)):
         return None
-    rows = np.memmap(path, dtype="<f4", mode="c", offset=offset, shape=shape)
+    rows = np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape)
     return Features(rows, np.cumsum(lengths) - lengths, lengths, header["sample_rate_hz"])
 
 

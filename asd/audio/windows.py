@@ -1,32 +1,27 @@
 """Windows of consecutive frames, gathered when they are needed; they are never stored."""
 
+import warnings
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def window_view(rows: Tensor, width: int) -> Tensor:
-    """All windows of `width` consecutive frames, as a view.
+def rows_tensor(rows: NDArray[np.float32]) -> Tensor:
+    """A tensor on the memory of `rows`, often a read-only memory map: nothing may write to it.
 
-    Parameters
-    ----------
-    rows
-        Frames, shape (frames, mels), contiguous.
-
-    Returns
-    -------
-    Tensor
-        Shape (frames - width + 1, width * mels): window i is frames i to i + width - 1 side by
-        side, oldest first. It shares its memory with `rows`.
+    No row is read before it is used, so rows may take more memory than there is.
     """
-    frames, mels = rows.shape
-    return rows.as_strided((frames - width + 1, width * mels), (mels, 1))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(rows)
 
 
 def gather_windows(rows: Tensor, starts: Tensor, width: int) -> Tensor:
     """Copy the windows that begin at the frames `starts` into one batch.
 
-    Gathering whole frames is faster than indexing `window_view` (21 against 63 microseconds for
-    256 windows of 5 x 128), and works for windows on any device.
+    Frames are gathered whole, which takes a third of the time of indexing a strided view.
 
     Parameters
     ----------
@@ -38,7 +33,7 @@ def gather_windows(rows: Tensor, starts: Tensor, width: int) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (windows, width * mels).
+        Shape (windows, width * mels): consecutive frames side by side, oldest first.
     """
     within = torch.arange(width, device=rows.device)
     index = (starts[:, None] + within).reshape(-1)

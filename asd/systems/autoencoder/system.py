@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asd.audio.features import Features
+from asd.audio.windows import rows_tensor
 from asd.challenge.clips import Clip
 from asd.errors import UserError
 from asd.systems.autoencoder.network import AutoencoderNetwork
@@ -154,7 +155,7 @@ class Autoencoder(System):
         if self._precisions is None:
             self._precisions = invert_covariances(network, clips[0].machine)
         starts, owner = self._windows(clips, features)
-        rows = torch.from_numpy(features.rows).to(self.device)
+        rows = rows_tensor(features.rows).to(self.device)
         batches = self._large_batches(starts.to(self.device), owner.to(self.device))
         scores = score_groups(network, self._precisions, rows, batches, len(clips), self.frames)
         return {name: values.cpu().numpy() for name, values in scores.items()}
@@ -210,7 +211,7 @@ class Autoencoder(System):
             )
         is_target = torch.tensor([clip.is_target for clip in clips])[owner]
         return TrainingSet(
-            rows=torch.from_numpy(features.rows),
+            rows=rows_tensor(features.rows),
             train=starts[train],
             valid=starts[valid],
             train_is_target=is_target[train],

@@ -4,13 +4,13 @@ A clip that is shorter than the piece is repeated, as a whole, until it is long 
 then starts at 0, or, in training, anywhere it fits.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from asd.audio.features import Features
+from asd.audio.windows import rows_tensor
 
 _SHARE_OF_DEVICE = 0.5  # of a GPU's free memory that samples may take
 
@@ -34,9 +34,7 @@ class Waves:
     @classmethod
     def place(cls, features: Features, device: torch.device) -> "Waves":
         """Waveforms as tensors; a memory-mapped store is not read before its samples are used."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            rows = torch.from_numpy(features.rows)
+        rows = rows_tensor(features.rows)
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             if rows.nbytes <= _SHARE_OF_DEVICE * free:

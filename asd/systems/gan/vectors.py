@@ -1,6 +1,5 @@
 """Standardised frame vectors of clips, gathered batch by batch."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asd.audio.features import Features
-from asd.audio.windows import gather_windows
+from asd.audio.windows import gather_windows, rows_tensor
 
 _BLOCK = 65536
 """Frames read at once for the statistics: they may come from a disk."""
@@ -94,7 +93,7 @@ def frame_vectors(
     counts = features.window_counts(width, hop)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return FrameVectors(
-        rows=_shared(features.rows[first:stop]).to(device),
+        rows=rows_tensor(features.rows[first:stop]).to(device),
         starts=torch.from_numpy(features.window_starts(width, hop) - first).to(device),
         within=torch.from_numpy(within).to(device),
         counts=counts,
@@ -102,10 +101,3 @@ def frame_vectors(
         mean=mean.repeat(width),
         deviation=deviation.repeat(width),
     )
-
-
-def _shared(rows: NDArray[np.float32]) -> Tensor:
-    """A tensor on the memory of `rows`, often a read-only memory map: nothing may write to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(np.ascontiguousarray(rows))
