@@ -77,7 +77,7 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint at the most similar known word, leading dashes aside, or ""."""
     bare = {flag.lstrip("-"): flag for flag in known}
-    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1)
+    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.5)
     return f"; did you mean {bare[near[0]]}?" if near else ""
 
 

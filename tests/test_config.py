@@ -304,6 +304,7 @@ def test_score_names_tell_the_frame_form_apart():
     [
         ("--epocs", "; did you mean --epochs?"),
         ("epoch", "; did you mean --epochs?"),
+        ("--epoch_count", "; did you mean --epochs?"),
         ("--tag", "; did you mean -tag?"),
         ("--zzz", ""),
         ("--", ""),

@@ -267,9 +267,15 @@ def rename_eval_clips(
         The list cannot be had (see `find_label_list`) or read; no machine type of the list has
         test clips; the folder cannot be written to.
     """
+    raw = split_folder(data, challenge, "eval") / "raw"
+    if not raw.is_dir():  # told before anything is downloaded into a folder that was mistyped
+        raise UserError(
+            f"{raw}: no such folder; download the eval data of {challenge.name}, or name another "
+            "data folder"
+        )
     labels = load_labels(data, challenge, list_path, allow_wrong, patience)
     counts = {}
-    with one_process(split_folder(data, challenge, "eval"), "rename"):
+    with one_process(raw.parent, "rename"):
         for machine, rows in labels.items():
             folder = machine_folder(data, challenge, "eval", machine)
             clips = _test_clips(folder, challenge)
@@ -277,9 +283,8 @@ def rename_eval_clips(
                 counts[machine] = _rename_machine(folder, clips, rows, link)
     if not counts:
         raise UserError(
-            f"{split_folder(data, challenge, 'eval') / 'raw'}: no test clips of "
-            f"{', '.join(labels)}; download the eval data of {challenge.name}, or name another "
-            "data folder"
+            f"{raw}: no test clips of {', '.join(labels)}; download the eval data of "
+            f"{challenge.name}, or name another data folder"
         )
     return counts
 

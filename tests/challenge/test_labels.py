@@ -254,7 +254,13 @@ def test_no_row_fits(write, tmp_path):
     assert (tmp_path / RAW / "shaker/test_rename/mine.wav").exists()
 
 
+def test_no_data_folder(tmp_path):
+    with pytest.raises(UserError, match=r"eval_data/raw: no such folder; download"):
+        rename_eval_clips(tmp_path, YEAR_2023)  # no list either: nothing is downloaded
+
+
 def test_no_data(write, tmp_path):
+    (tmp_path / RAW).mkdir(parents=True)
     with pytest.raises(UserError, match=r"raw: no test clips of bandsaw, shaker; download"):
         rename_eval_clips(tmp_path, YEAR_2023, write(LIST))
 
@@ -306,7 +312,8 @@ def test_script_from_another_folder(write, tmp_path):
     ],
 )
 def test_script_tells_what_is_wrong(tmp_path, flags, message):
-    done = run_script(*flags, cwd=tmp_path)
+    (tmp_path / RAW).mkdir(parents=True)
+    done = run_script("--dataset_parent_dir=.", *flags, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
