@@ -5,12 +5,14 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from asd.errors import UserError
 
 _FLOOR = float(np.finfo(np.float64).eps)
+
+_BLOCK = 32
+"""Frames transformed together: few enough to stay in cache, and in memory that is reused."""
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,10 @@ class LogMel:
     """Computes log-mel frames; windows and filters are made once.
 
     Periodic Hann window, centred frames with zero padding, |STFT|^power, area-normalised
-    triangles on Slaney's mel scale, then (20 / power) * log10 of at least 2.2e-16: what
-    librosa 0.11 gives with the public baseline's settings, in float32.
+    triangles on Slaney's mel scale, then (20 / power) * log10 of at least 2.2e-16. The same
+    operations in the same precision as librosa 0.11 (the Fourier transform in float64, all that
+    follows in float32), so that frames equal the public baseline's to the last bit: training
+    magnifies a difference of one bit to percents within a few epochs.
 
     Raises
     ------
@@ -63,32 +67,27 @@ class LogMel:
     """
 
     def __init__(self, parameters: LogMelParameters, sample_rate_hz: int) -> None:
-        # These take a second, which only those who compute features should pay.
-        import librosa
-        import scipy.sparse
+        import librosa  # takes a second, which only those who compute features should pay
 
         p = parameters
         window = librosa.filters.get_window("hann", p.win_length or p.n_fft, fftbins=True)
-        window = librosa.util.pad_center(window, size=p.n_fft)
-        mel = _mel_filters(p, sample_rate_hz)
         self.parameters = parameters
-        self._window = torch.from_numpy(window.astype(np.float32))
-        # Sparse: a mel band is a triangle over few frequencies, and most of the matrix is 0.
-        self._mel = scipy.sparse.csr_matrix(mel.astype(np.float32))
+        self._window = librosa.util.pad_center(window, size=p.n_fft)
+        self._mel = _mel_filters(p, sample_rate_hz)
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-mel frames in dB, shape (frames, mels), of samples of shape (samples,)."""
         p = self.parameters
-        pad = p.n_fft // 2
-        padded = torch.nn.functional.pad(torch.from_numpy(samples), (pad, pad))
-        frames = padded.unfold(0, p.n_fft, p.hop_length) * self._window
-        parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
-        magnitudes = parts[..., 0] + parts[..., 1]  # |STFT|^2, (frames, n_fft / 2 + 1)
-        if p.power != 2.0:
-            magnitudes = magnitudes.pow_(p.power / 2)
-        mel = torch.from_numpy((self._mel @ magnitudes.numpy().T).T.copy()).clamp_min_(_FLOOR)
-        decibels: NDArray[np.float32] = mel.log10_().mul_(20.0 / p.power).numpy()
-        return decibels
+        padded = np.pad(samples, p.n_fft // 2)
+        frames = np.lib.stride_tricks.sliding_window_view(padded, p.n_fft)[:: p.hop_length]
+        magnitudes = np.empty((len(frames), p.n_fft // 2 + 1), dtype=np.float32)
+        for first in range(0, len(frames), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            spectrum = np.fft.rfft(frames[block] * self._window).astype(np.complex64)
+            magnitudes[block] = np.abs(spectrum) ** p.power
+        mel = self._mel @ magnitudes.T  # (mels, frames); the other way round, last bits differ
+        decibels = (20.0 / p.power) * np.log10(np.maximum(mel, _FLOOR))
+        return np.ascontiguousarray(decibels.T)
 
 
 def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32]:

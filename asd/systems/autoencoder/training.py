@@ -135,7 +135,11 @@ def start_run(
     network = AutoencoderNetwork(input_dim, block_size)
     initialise(network, generator)
     network.to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+    # On the CPU the fused kernel is a tenth faster per step, but rounds otherwise than the public
+    # baseline, and training magnifies the last bit to percents.
+    on_cpu = device.type == "cpu"
+    parameters = network.parameters()
+    optimiser = torch.optim.Adam(parameters, lr=learning_rate, foreach=on_cpu, fused=not on_cpu)
     return TrainingRun(network, optimiser, Draws(generator, shuffle), batch_size, precision)
 
 

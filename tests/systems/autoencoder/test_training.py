@@ -98,7 +98,7 @@ def reference_epoch(run, data):
     """The same epoch with plain PyTorch parts: copies of network and optimiser, a data loader."""
     network = AutoencoderNetwork(WIDTH * MELS, MELS)
     network.load_state_dict(run.network.state_dict())
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     torch.set_rng_state(run.draws.generator.get_state())
     loader = DataLoader(torch.arange(len(data.train)), batch_size=run.batch_size, shuffle=True)
     losses, sources, targets = [], [], []
