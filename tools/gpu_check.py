@@ -118,11 +118,13 @@ def main() -> int:
     return 0 if result["correct"] else 1
 
 
-def make_runs(size: Size, device: torch.device) -> list[TrainingRun]:
+def make_runs(
+    size: Size, device: torch.device, dtype: torch.dtype = torch.float32
+) -> list[TrainingRun]:
     """Fresh runs with seeds 0, 1, ..."""
     batch, values = size.batch_size, WIDTH * MELS
     start = partial(start_run, values, MELS, learning_rate=0.001, batch_size=batch, shuffle=True)
-    return [start(seed=seed, device=device) for seed in range(size.models)]
+    return [start(seed=seed, device=device, dtype=dtype) for seed in range(size.models)]
 
 
 def make_sets(counts: Sequence[int], seed: int) -> list[TrainingSet]:
@@ -155,9 +157,7 @@ def check(device: torch.device, seed: int) -> dict[str, dict[str, float]]:
     size = Size(models=len(counts), batch_size=256)
     sets = make_sets(counts, seed)
     exact = [replace(data, rows=data.rows.double()) for data in sets]
-    reference = make_runs(size, torch.device("cpu"))
-    for run in reference:
-        run.network.double()
+    reference = make_runs(size, torch.device("cpu"), torch.float64)
     gradients = _gradients_one_by_one(reference, exact)
     for run, data in zip(reference, exact, strict=True):
         run_epoch(run, data)

@@ -47,8 +47,8 @@ def make_run(seed, dtype=torch.float64, shuffle=True):
         batch_size=BATCH,
         shuffle=shuffle,
         device=CPU,
+        dtype=dtype,
     )
-    run.network.to(dtype)
     return run
 
 
