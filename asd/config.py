@@ -113,7 +113,7 @@ def _parse_yaml(file: Path) -> yaml.Node | None:
         node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"{file}: cannot be read ({reason})") from None
+        raise UserError(f"{file}: cannot be read ({reason}); check --config") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

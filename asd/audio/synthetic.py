@@ -383,6 +383,7 @@ def _folder_aside(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder` that takes its place when the block succeeds."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     replaced = aside.with_suffix(".old")
+    _remove_leftovers(folder)
     try:
         aside.mkdir(parents=True)
         yield aside
@@ -397,3 +398,21 @@ def _folder_aside(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed left beside a folder; one that lives keeps its own."""
+    for leftover in folder.parent.glob(f".{folder.name}.*.*.*"):
+        number = leftover.name.split(".")[-3]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

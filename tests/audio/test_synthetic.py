@@ -1,5 +1,8 @@
 import csv
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -277,3 +280,18 @@ def test_clutter_is_as_loud_as_told_and_never_the_same(tmp_path):
     spectra = [np.abs(np.fft.rfft(noise))[:8000].reshape(40, -1).mean(axis=1) for noise in noises]
     likeness = np.corrcoef(np.log(spectra))
     assert likeness[~np.eye(len(spectra), dtype=bool)].max() < 0.995
+
+
+def test_what_a_killed_run_left_is_removed_but_not_what_a_living_one_has(tmp_path):
+    raw = tmp_path / "dcase2023t2" / "dev_data" / "raw"
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    dead, living = (raw / f".fan.{pid}.00ff.part" for pid in (ended, os.getppid()))
+    for folder in (dead, living):
+        folder.mkdir(parents=True)
+    counts = SyntheticCounts(train_source=1, train_target=1, test_per_group=1)
+    synthesize(
+        tmp_path, load_challenge("DCASE2023T2"), "dev", ["fan"], clips=counts, seconds=(0.5, 0.5)
+    )
+    assert not dead.exists()
+    assert living.exists()
