@@ -44,7 +44,7 @@ def evaluate_job(job: Job, threads: int) -> None:
         clips = find_clips(config, machine, "test")
         features = find_features(config, clips, threads)
         check_parameters(path, model, config, features.sample_rate_hz)
-        scores = system.score(clips, features)
+        scores = system.score(clips, features, wanted)
         for name in wanted:
             kind = _threshold_kind(config.threshold_fit, system.threshold_kinds)
             threshold = _threshold(path, model, machine, name, kind, config.decision_threshold)

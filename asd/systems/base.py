@@ -126,8 +126,13 @@ class System(ABC):
         return errors
 
     @abstractmethod
-    def score(self, clips: Sequence[Clip], features: Features) -> Scores:
-        """Anomaly scores: for each of `score_names`, shape (clips,); higher is more anomalous."""
+    def score(
+        self, clips: Sequence[Clip], features: Features, names: Sequence[str] | None = None
+    ) -> Scores:
+        """Anomaly scores: for each of `score_names`, shape (clips,); higher is more anomalous.
+
+        With `names`, those scores at least: a system may leave out others that cost time.
+        """
 
     @abstractmethod
     def threshold_samples(self, kind: str, machine: str) -> Scores:

@@ -42,6 +42,7 @@ def score_groups(
     batches: Iterable[tuple[Tensor, Tensor]],
     groups: int,
     width: int,
+    with_frames: bool = True,
 ) -> dict[str, Tensor]:
     """Score groups of windows.
 
@@ -58,6 +59,8 @@ def score_groups(
         Number of groups.
     width
         Frames of a window.
+    with_frames
+        Whether to compute MAHALA-FRAME, too, which takes as long as the others together.
 
     Returns
     -------
@@ -79,14 +82,16 @@ def score_groups(
         counts.index_add_(0, group, counts.new_ones(len(group)))
         squares.index_add_(0, group, difference.square().mean(dim=1).double())
         mean_rows.index_add_(0, group, blocks.mean(dim=1).double())
+        if not with_frames:
+            continue
         for sums, inverse in zip(by_domain, (precisions.source, precisions.target), strict=True):
             sums.index_add_(0, group, squared_distances(blocks, inverse).mean(dim=1).double())
     mean_rows /= counts[:, None]
-    return {
+    scores = {
         MSE: squares / counts,
         MAHALA: torch.minimum(
             squared_distances(mean_rows, precisions.source.double()),
             squared_distances(mean_rows, precisions.target.double()),
         ),
-        MAHALA_FRAME: by_domain.amin(dim=0) / counts,
     }
+    return {**scores, MAHALA_FRAME: by_domain.amin(dim=0) / counts} if with_frames else scores

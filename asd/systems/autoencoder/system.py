@@ -14,6 +14,7 @@ from asd.challenge.clips import Clip
 from asd.errors import UserError
 from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.scoring import (
+    MAHALA_FRAME,
     MSE,
     SCORES,
     Precisions,
@@ -36,8 +37,8 @@ from asd.systems.base import Epoch, Fit, Scores, State, System
 
 log = logging.getLogger(__name__)
 
-_WINDOWS_AT_ONCE = 4096
-"""Windows scored together: large enough to fill two cores, small enough to stay in cache."""
+_WINDOWS_AT_ONCE = 1024
+"""Windows scored together: few enough to stay in memory that is reused."""
 
 
 class Autoencoder(System):
@@ -150,14 +151,19 @@ class Autoencoder(System):
         self._samples["batch"] = self._batch_samples(run, data, self._precisions)
         self._samples["clip"] = self.score(clips, features)
 
-    def score(self, clips: Sequence[Clip], features: Features) -> Scores:
+    def score(
+        self, clips: Sequence[Clip], features: Features, names: Sequence[str] | None = None
+    ) -> Scores:
         network = self._fitted()
         if self._precisions is None:
             self._precisions = invert_covariances(network, clips[0].machine)
         starts, owner = self._windows(clips, features)
         rows = rows_tensor(features.rows).to(self.device)
         batches = self._large_batches(starts.to(self.device), owner.to(self.device))
-        scores = score_groups(network, self._precisions, rows, batches, len(clips), self.frames)
+        with_frames = names is None or MAHALA_FRAME in names
+        scores = score_groups(
+            network, self._precisions, rows, batches, len(clips), self.frames, with_frames
+        )
         return {name: values.cpu().numpy() for name, values in scores.items()}
 
     def threshold_samples(self, kind: str, machine: str) -> Scores:  # noqa: ARG002

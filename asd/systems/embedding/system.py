@@ -110,7 +110,12 @@ class EmbeddingSystem(System):
         found: NDArray[np.float32] = embed_clips(frontend, waves, self._width, self.device).numpy()
         return found
 
-    def score(self, clips: Sequence[Clip], features: Features) -> Scores:
+    def score(
+        self,
+        clips: Sequence[Clip],
+        features: Features,
+        names: Sequence[str] | None = None,  # noqa: ARG002 - all are found together
+    ) -> Scores:
         """Scores of every backend, shape (clips,) each.
 
         Raises

@@ -167,7 +167,12 @@ class AdversarialSystem(System):
             on_epoch(Epoch(trainer.epochs, self.epochs, losses, trainer.snapshot))
         self._scorer = trainer.average
 
-    def score(self, clips: Sequence[Clip], features: Features) -> Scores:
+    def score(
+        self,
+        clips: Sequence[Clip],
+        features: Features,
+        names: Sequence[str] | None = None,  # noqa: ARG002 - all are found together
+    ) -> Scores:
         """Anomaly score of each clip, the mean over its vectors; see `System.score`.
 
         Raises

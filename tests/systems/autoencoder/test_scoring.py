@@ -1,13 +1,18 @@
 """Scores of clips against the public baseline's own form: whole matrices of distances."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asd.audio.features import Features
+from asd.challenge.clips import parse_clip
 from asd.systems.autoencoder.network import AutoencoderNetwork, initialise
 from asd.systems.autoencoder.scoring import Precisions, score_groups
+from asd.systems.autoencoder.system import Autoencoder
 
 MELS, WIDTH = 5, 3
 
@@ -79,3 +84,20 @@ def test_the_smaller_domain_counts(rng):
     for name in ("MAHALA", "MAHALA-FRAME"):
         assert both[name].item() == swapped[name].item() == alone[name].item()
         assert alone[name] < scores_of(network, Precisions(far, far), clips, 8)[name]
+
+
+def test_scores_that_are_not_asked_for_may_be_left_out_and_change_nothing():
+    random = np.random.default_rng(5)
+    rows = (random.standard_normal((60, 4)) * 5 - 30).astype(np.float32)
+    features = Features(rows, np.array([0, 30]), np.array([30, 30]), 16000)
+    clips = [
+        parse_clip(Path(f"section_00_{domain}_train_normal_0000_a.wav"), "fan")
+        for domain in ("source", "target")
+    ]
+    system = Autoencoder(frames=2, epochs=1, batch_size=8)
+    system.fit(clips, features, seed=0, on_epoch=lambda _: None)
+    everything = system.score(clips, features)
+    some = system.score(clips, features, ["MSE", "MAHALA"])
+    assert list(some) == ["MSE", "MAHALA"]
+    for name, values in some.items():
+        np.testing.assert_array_equal(values, everything[name])
