@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -50,7 +51,7 @@ class Sizes:
     epochs: int
 
 
-class Program:
+class Program(ABC):
     """A program under test: how to train, to test, and to forget stored features."""
 
     def __init__(self, name: str, folder: Path, sizes: Sizes) -> None:
@@ -58,13 +59,13 @@ class Program:
         self.folder = folder
         self.sizes = sizes
 
+    @abstractmethod
     def train(self, epochs: int) -> float:
         """Seconds to train all models."""
-        raise NotImplementedError
 
+    @abstractmethod
     def test(self, score: str) -> float:
         """Seconds to score all test clips."""
-        raise NotImplementedError
 
     def forget_features(self) -> None:
         """Remove stored features."""

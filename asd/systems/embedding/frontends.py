@@ -5,6 +5,7 @@ A frontend has two steps, so that the first runs in full precision and without g
 side in an embedding.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,7 +17,7 @@ from asd.systems.embedding import networks, spectra
 from asd.systems.embedding.values import Count, NonNegative, Positive, Width, Window
 
 
-class Frontend(nn.Module):
+class Frontend(nn.Module, ABC):
     """What frontends have in common.
 
     Parameters
@@ -29,13 +30,13 @@ class Frontend(nn.Module):
         super().__init__()
         self.sizes = sizes
 
+    @abstractmethod
     def features(self, waves: Tensor) -> list[Tensor]:
         """Fixed features of waves of shape (N, samples), one tensor per branch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, features: Sequence[Tensor]) -> Tensor:
         """Embeddings of shape (N, sum of sizes)."""
-        raise NotImplementedError
 
     def forward(self, waves: Tensor) -> Tensor:
         """Embeddings of waves of shape (N, samples)."""

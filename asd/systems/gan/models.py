@@ -1,5 +1,6 @@
 """What belongs together in training: a BiGAN's three networks, a GAN's two, and their losses."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from asd.systems.gan.networks import (
 )
 
 
-class Adversaries(nn.Module):
+class Adversaries(nn.Module, ABC):
     """A discriminator and its opponents; all train at once, each on a loss of its own.
 
     In both losses x is real data, (batch, width), z is drawn from the standard normal
@@ -28,13 +29,13 @@ class Adversaries(nn.Module):
 
     discriminator: nn.Module
 
+    @abstractmethod
     def discriminator_loss(self, x: Tensor, z: Tensor, random: Generator | None) -> Tensor:
         """The discriminator's loss, without gradient for the opponents."""
-        raise NotImplementedError
 
+    @abstractmethod
     def opponent_losses(self, x: Tensor, z: Tensor, random: Generator | None) -> dict[str, Tensor]:
         """Log column -> loss of each opponent; none depends on another opponent's weights."""
-        raise NotImplementedError
 
     def opponent_parameters(self) -> list[nn.Parameter]:
         """The weights of all networks but the discriminator."""
