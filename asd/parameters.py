@@ -180,7 +180,7 @@ class Parameters:
                                "epoch")  # fmt: skip
     precision: str = _parameter(
         "float32", "training",
-        "float32, or bfloat16 for the products in training, almost twice as fast on processors "
+        "float32, or bfloat16 for the products in training, faster in large batches on processors "
         "that have it (autoencoder; losses stay within the spread over seeds)",
         _one_of("float32", "bfloat16"),
     )  # fmt: skip

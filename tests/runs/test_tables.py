@@ -58,3 +58,22 @@ def test_bad_values_are_refused_in_one_line(flags, expected, capsys):
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("model", "folder"), [("bigan", "BiGAN"), ("gan", "GAN")])
+def test_training_and_testing_end_to_end(model, folder, small_data, tmp_path):
+    where = ["--machine_types", "fan", "--dataset_directory", str(small_data)]
+    size = ["--nb_epochs=1", "--search_steps=2", "--rd=7", "--w=0.2", "--d=2"]
+    results = ["--result_directory", str(tmp_path / "results")]
+    assert main(["gan", model, "dcase", "run", *where, *results, *size]) == 0
+    for score in ("CROSS-E", "FM"):
+        found = tmp_path / "results" / "dev_data" / f"{folder}_{score}"
+        ending = "test_seed7_id(0_)"
+        path = found / f"anomaly_score_DCASE2023T2fan_section_00_{ending}.csv"
+        scores = [float(line.split(",")[1]) for line in path.read_text().splitlines()]
+        assert len(scores) == 4  # one per domain and label
+        assert np.all(np.isfinite(scores))
+        assert len(set(scores)) == 4
+        assert (found / f"result_DCASE2023T2fan_{ending}_roc.csv").is_file()
+    # Thresholds hold for the scoring rule of training: another is refused, and named.
+    assert main(["test", "-d", "--model", folder, *where, *results, "--rd=7", "--d=1"]) == 2
