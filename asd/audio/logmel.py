@@ -11,8 +11,8 @@ from asd.errors import UserError
 
 _FLOOR = float(np.finfo(np.float64).eps)
 
-_BLOCK = 32
-"""Frames transformed together: few enough to stay in cache, and in memory that is reused."""
+_BLOCK = 64
+"""Frames transformed together, in memory that is reused: few enough to stay in cache."""
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +80,25 @@ class LogMel:
         p = self.parameters
         padded = np.pad(samples, p.n_fft // 2)
         frames = np.lib.stride_tricks.sliding_window_view(padded, p.n_fft)[:: p.hop_length]
-        magnitudes = np.empty((len(frames), p.n_fft // 2 + 1), dtype=np.float32)
-        for first in range(0, len(frames), _BLOCK):
-            block = slice(first, first + _BLOCK)
-            spectrum = np.fft.rfft(frames[block] * self._window).astype(np.complex64)
-            magnitudes[block] = np.abs(spectrum) ** p.power
-        mel = self._mel @ magnitudes.T  # (mels, frames); the other way round, last bits differ
+        mel = self._mel @ self._magnitudes(frames).T  # transposed operands change the last bits
         decibels = (20.0 / p.power) * np.log10(np.maximum(mel, _FLOOR))
         return np.ascontiguousarray(decibels.T)
+
+    def _magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """|Fourier transform|^power of each frame, shape (frames, n_fft // 2 + 1)."""
+        power, bins = self.parameters.power, self.parameters.n_fft // 2 + 1
+        magnitudes = np.empty((len(frames), bins), dtype=np.float32)
+        windowed = np.empty((_BLOCK, self.parameters.n_fft))
+        exact = np.empty((_BLOCK, bins), dtype=np.complex128)
+        rounded = np.empty((_BLOCK, bins), dtype=np.complex64)
+        for first in range(0, len(frames), _BLOCK):
+            block = magnitudes[first : first + _BLOCK]
+            n = len(block)
+            np.multiply(frames[first : first + n], self._window, out=windowed[:n])
+            rounded[:n] = np.fft.rfft(windowed[:n], out=exact[:n])
+            np.abs(rounded[:n], out=block)
+            block **= power
+        return magnitudes
 
 
 def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32]:
