@@ -1,4 +1,4 @@
-"""Memory that training reuses instead of handing it back."""
+"""Memory that is reused instead of handed back."""
 
 import ctypes
 import sys

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import conv2d, relu
 
-from asd.systems.embedding.stem import pooled_stem
+from asd.systems.embedding.stem import STEM_CLIPS, pooled_stem
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
 """(kernel, stride) of the three convolutions over a whole-clip spectrum."""
@@ -59,7 +59,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, frequency, time) to (N, width, frequency / stride, time / stride)."""
         x = self.norm1(x)
-        main = self.norm2(self.conv1(relu(x)))
+        main = _conv_norm(relu(x), self.conv1, self.norm2)
         main = self.conv2(main.relu_())
         return torch.addcmul(self.skip(x), main, self.gate(main))
 
@@ -105,11 +105,13 @@ class SpectrogramNet(nn.Module):
             x, mean, variance = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
             _track(self.stem_norm, mean, variance)
             return x
+        if self.training:
+            return self.pool(self.stem_norm(self.stem(x))).relu_()  # type: ignore[no-any-return]
         # What follows the maximum has a quarter of the values to do, and the result is the same:
         # ReLU does not fall, nor does batch norm (whose batch statistics need all of them, though).
-        x = self.stem(x)
-        x = self.pool(self.stem_norm(x)) if self.training else self.stem_norm(self.pool(x))
-        return x.relu_()
+        few = len(x) if x.device.type == "cuda" else STEM_CLIPS
+        x = torch.cat([self.pool(self.stem(part)) for part in torch.split(x, few)])
+        return self.stem_norm(x).relu_()  # type: ignore[no-any-return]
 
 
 class SpectrumNet(nn.Module):
@@ -156,6 +158,16 @@ class SpectrumNet(nn.Module):
             x = layer(x).relu_()
         embeddings: Tensor = self.head(x)
         return embeddings
+
+
+def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """norm(conv(x)); outside training as one convolution, whose weights the norm scales."""
+    if norm.training:
+        return norm(conv(x))  # type: ignore[no-any-return]
+    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    shift = -norm.get_buffer("running_mean") * scale
+    return conv2d(x, weight, shift, conv.stride, conv.padding)
 
 
 @torch.no_grad()

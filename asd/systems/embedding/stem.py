@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 from torch.nn.grad import conv2d_weight
 
-_CLIPS_AT_ONCE = 2
+STEM_CLIPS = 2
+"""Clips that pass through a stem at a time on a CPU."""
 
 
 def pooled_stem(spectra: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,7 +50,7 @@ class _PooledStem(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         sums = torch.zeros(2, len(weight), dtype=torch.float64)
         pooled, places, count = [], [], 0
-        for x in torch.split(spectra, _CLIPS_AT_ONCE):
+        for x in torch.split(spectra, STEM_CLIPS):
             y = conv2d(x, weight, stride=2)
             rows = _channel_rows(y)
             sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
@@ -82,7 +83,7 @@ class _PooledStem(torch.autograd.Function):
         offset = scale * g_mean - slope * mean
         g.mul_(_per_channel(scale))
         total = torch.zeros_like(weight)
-        parts = (torch.split(t, _CLIPS_AT_ONCE) for t in (spectra, g, places))
+        parts = (torch.split(t, STEM_CLIPS) for t in (spectra, g, places))
         for x, g_part, at in zip(*parts, strict=True):
             y = conv2d(x, weight, stride=2)
             dy = torch.ops.aten.max_pool2d_with_indices_backward(

@@ -169,9 +169,10 @@ def embed_clips(frontend: Frontend, waves: Waves, width: int, device: torch.devi
     """Embeddings of the first `width` samples of every clip, shape (clips, dim), on the CPU."""
     frontend.eval()
     found = []
-    for clips in torch.split(torch.arange(len(waves)), _CLIPS_AT_ONCE[device.type]):
-        crops = waves.first_crops(clips, width).to(device, non_blocking=True)
-        found.append(frontend(crops))
+    with reused_memory():
+        for clips in torch.split(torch.arange(len(waves)), _CLIPS_AT_ONCE[device.type]):
+            crops = waves.first_crops(clips, width).to(device, non_blocking=True)
+            found.append(frontend(crops))
     return torch.cat(found).cpu()
 
 
