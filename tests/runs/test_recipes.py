@@ -89,6 +89,21 @@ def test_a_recipe_that_cannot_work(old, new, complaint, flags, recipe, asd):
     assert complaint in outcome.complaint
 
 
+def test_statistics_exchange_is_switched_on_by_a_recipe(flags, recipe, tmp_path, asd):
+    loss = "  - {on: statistics_exchange, class: AdaCos, dynamic: false, probability: %s}\ntraining"
+    first_losses = []
+    for name, probability in (("never", 0), ("always", 1)):
+        path = recipe(BRANCHES.replace("training", loss % probability), name)
+        outcome = asd("train", *flags, "--machine_types", "fan", "--model", path)
+        assert outcome.status == 0, outcome.err
+        (log,) = (tmp_path / "results" / "models" / name).glob("*/log.csv")
+        (row,) = csv.DictReader(log.open(newline=""))
+        first_losses.append(float(row["loss"]))
+    assert np.isfinite(first_losses).all()
+    assert abs(first_losses[0] - first_losses[1]) > 0.01
+    assert asd("test", *flags, "--machine_types", "fan", "--model", path).status == 0
+
+
 def test_a_checkpoint_of_another_recipe(flags, recipe, asd):
     assert asd("train", *flags, "--model", recipe()).status == 0
     wider = recipe(BRANCHES.replace("width: 16", "width: 32"))

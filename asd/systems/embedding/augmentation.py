@@ -9,8 +9,13 @@ Sources: mixup: Zhang et al., ICLR 2018; SpecAugment: Park et al., Interspeech 2
 exchange: Wilkinghoff, ICASSP 2024; statistics exchange: Chen et al., ICASSP 2023.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
+
+STATISTICS_BLOCKS = 3
+"""Blocks of C columns that statistics exchange makes of a label: untouched, own, other."""
 
 
 def mixup(
@@ -132,33 +137,40 @@ def feature_exchange(
 
 
 def statistics_exchange(
-    spectra: Tensor, labels: Tensor, probability: float, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Give a spectrogram the means and deviations of another row's (StatEx).
+    features: Sequence[Tensor], labels: Tensor, probability: float, generator: Generator
+) -> tuple[list[Tensor], Tensor]:
+    """Give spectrograms the means and deviations of another row's (StatEx).
 
     Along time they are taken per frequency bin, along frequency per frame; which of the two a
-    row gets is drawn evenly. The label becomes three blocks of C columns: untouched, own and
-    other, the latter two with half a label each. Draws: decisions (N), the permutation that gives
-    the other rows, the axes (N).
+    row gets is drawn evenly. All spectrograms of a row get those of the same other row along the
+    same axis. The label becomes three blocks of C columns: untouched, own and other, the latter
+    two with half a label each. Draws: decisions (N), the permutation that gives the other rows,
+    the axes (N).
 
     Parameters
     ----------
-    spectra
-        Shape (N, frequencies, frames).
+    features
+        Spectrograms of shape (N, frequencies, frames); those of shape (N, bins), spectra of whole
+        clips, have no statistics along time and stay as they are.
 
     Returns
     -------
     tuple
-        Spectra of the same shape, and labels of shape (N, 3 * C).
+        Features of the same shapes, and labels of shape (N, 3 * C).
     """
-    rows = len(spectra)
-    chosen = _decide(rows, probability, generator).to(spectra.device)
-    other = torch.randperm(rows, generator=generator).to(spectra.device)
-    over_time = _decide(rows, 0.5, generator).to(spectra.device)
-    exchanged = transfer_statistics(spectra, spectra[other], over_time)
+    rows = len(labels)
+    chosen = _decide(rows, probability, generator).to(labels.device)
+    other = torch.randperm(rows, generator=generator).to(labels.device)
+    over_time = _decide(rows, 0.5, generator).to(labels.device)
+
+    def exchange(x: Tensor) -> Tensor:
+        exchanged = transfer_statistics(x, x[other], over_time)
+        return torch.where(chosen.view(-1, 1, 1), exchanged, x)
+
     share = chosen.to(labels).unsqueeze(1)
     blocks = [(1 - share) * labels, 0.5 * share * labels, 0.5 * share * labels[other]]
-    return torch.where(chosen.view(-1, 1, 1), exchanged, spectra), torch.cat(blocks, dim=1)
+    found = [exchange(x) if x.dim() == 3 else x for x in features]
+    return found, torch.cat(blocks, dim=1)
 
 
 def transfer_statistics(spectra: Tensor, others: Tensor, over_time: Tensor) -> Tensor:

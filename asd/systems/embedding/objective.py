@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from asd.systems.embedding.augmentation import feature_exchange
+from asd.systems.embedding.augmentation import STATISTICS_BLOCKS, feature_exchange
 from asd.systems.embedding.recipe import LOSSES, LossRecipe
 
 
@@ -24,11 +24,24 @@ class Objective(nn.Module):
 
     def __init__(self, recipes: Sequence[LossRecipe], sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        parts = {"embedding": _Whole, "branches": _Branches, "feature_exchange": _Exchange}
-        self.losses = nn.ModuleList(parts[recipe.on](recipe, sizes, classes) for recipe in recipes)
+        parts = {
+            "embedding": _Whole,
+            "branches": _Branches,
+            "feature_exchange": _Exchange,
+            "statistics_exchange": _Whole,
+        }
+        exchanges = any(recipe.on == "statistics_exchange" for recipe in recipes)
+        blocks = STATISTICS_BLOCKS if exchanges else 1
+        self.on_blocks = [recipe.on.endswith("exchange") for recipe in recipes]
+        self.losses = nn.ModuleList(
+            parts[recipe.on](recipe, sizes, blocks * classes if on_blocks else classes)
+            for recipe, on_blocks in zip(recipes, self.on_blocks, strict=True)
+        )
         self.weights = [recipe.weight for recipe in recipes]
 
-    def forward(self, embeddings: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, blocks: Tensor, generator: Generator
+    ) -> Tensor:
         """Loss of a batch, a scalar.
 
         Parameters
@@ -37,12 +50,15 @@ class Objective(nn.Module):
             Shape (N, sum of sizes).
         labels
             Shape (N, classes), one-hot or mixed.
+        blocks
+            The same as statistics exchange left them, shape (N, 3 * classes); `labels` where no
+            loss is taken of that.
         generator
             Draws feature exchanges.
         """
         total = embeddings.new_zeros(())
-        for weight, loss in zip(self.weights, self.losses, strict=True):
-            total = total + weight * loss(embeddings, labels, generator)
+        for weight, loss, on_blocks in zip(self.weights, self.losses, self.on_blocks, strict=True):
+            total = total + weight * loss(embeddings, blocks if on_blocks else labels, generator)
         return total
 
 

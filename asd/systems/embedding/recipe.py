@@ -64,14 +64,19 @@ class LossRecipe:
     on
         "embedding": the whole embedding. "branches": each branch of it alone, losses added
         (subspace loss). "feature_exchange": embeddings put together from branches of different
-        clips, with classes of their own (FeatEx).
+        clips, with classes of their own (FeatEx). "statistics_exchange": the whole embedding, of
+        clips whose spectrograms got another clip's statistics, with three times the classes
+        (StatEx; see `augmentation.statistics_exchange`). As in the program of Wilkinghoff (ICASSP
+        2024) it follows mixup and changes what the networks see, which run once: the other losses
+        are taken of the same embeddings, under the labels from before the exchange. Feature
+        exchange comes after it and multiplies its classes.
     weight
         Factor of this loss in the sum.
     probability
-        Share of rows that feature exchange changes.
+        Share of rows that an exchange changes.
     """
 
-    on: Literal["embedding", "branches", "feature_exchange"]
+    on: Literal["embedding", "branches", "feature_exchange", "statistics_exchange"]
     kind: str
     parameters: Mapping[str, Any]
     weight: Positive = 1.0
@@ -86,7 +91,7 @@ class LossRecipe:
             own["on"] = entries.pop("on").read(cls.__annotations__["on"])
         if "weight" in entries:
             own["weight"] = entries.pop("weight").read(Positive)
-        if own["on"] == "feature_exchange" and "probability" in entries:
+        if own["on"].endswith("exchange") and "probability" in entries:
             own["probability"] = entries.pop("probability").read(Share)
         return cls(kind=kind, parameters=node.read_arguments(LOSSES[kind], entries), **own)
 
@@ -271,7 +276,18 @@ def parse_recipe(text: str, file: str) -> Recipe:
         raise node.fail("losses: SpectralNetwork must learn from a loss; add one")
     if recipe.losses and not trainable:
         raise node.fail(f"losses: {recipe.frontend.kind} learns nothing; remove them")
+    _check_exchange(node, recipe)
     return recipe
+
+
+def _check_exchange(node: Node, recipe: Recipe) -> None:
+    exchanges = [loss for loss in recipe.losses if loss.on == "statistics_exchange"]
+    if len(exchanges) > 1:
+        raise node.fail("losses: on: statistics_exchange stands twice; remove one of them")
+    if exchanges and recipe.frontend.parameters.get("windows") == ():
+        raise node.fail(
+            "losses: on: statistics_exchange needs a spectrogram; add a window to frontend.windows"
+        )
 
 
 def _take_class(node: Node, entries: dict[str, Node], known: Mapping[str, Any]) -> str:

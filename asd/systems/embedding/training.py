@@ -82,6 +82,8 @@ class Training:
         self.objective = objective.to(device)
         self.recipe = recipe
         self.augment = augment
+        exchanges = (loss for loss in losses if loss.on == "statistics_exchange")
+        self.exchange = next(exchanges, None)
         self.device = device
         self.generator = Generator().manual_seed(seed)
         self.epoch = 0
@@ -134,10 +136,10 @@ class Training:
         waves = waves.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         waves, labels = self._augmented(waves, labels)
-        features = self.frontend.features(waves)
+        features, blocks = self._exchanged(self.frontend.features(waves), labels)
         with _precision(self.device, self.recipe.mixed_precision):
             embeddings = self.frontend.embed(features)
-        loss = self.objective(embeddings.float(), labels, self.generator)
+        loss = self.objective(embeddings.float(), labels, blocks, self.generator)
         self.optimiser.zero_grad()
         loss.backward()
         if self.recipe.clip_gradient is not None:
@@ -151,6 +153,14 @@ class Training:
         if (spec := self.augment.spec_augment) is not None:
             waves = augmentation.spec_augment_waves(waves, **vars(spec), generator=self.generator)
         return waves, labels
+
+    def _exchanged(self, features: list[Tensor], labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features and labels after statistics exchange, where a loss is taken of it."""
+        if self.exchange is None:
+            return features, labels
+        return augmentation.statistics_exchange(
+            features, labels, self.exchange.probability, self.generator
+        )
 
 
 def batches(order: Tensor, size: int) -> Iterator[Tensor]:

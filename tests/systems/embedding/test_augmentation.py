@@ -61,13 +61,16 @@ def test_feature_exchange(program, branches, kind):
 def test_statistics_exchange(probability, kind):
     folder = "statex_layer_unlabeledasd"
     key = f"{folder}/p{probability}"
-    spectra, labels = augmentation.statistics_exchange(
-        golden(f"{folder}/X"),
+    of_clips = torch.rand(8, 5)
+    (same, *spectra), labels = augmentation.statistics_exchange(
+        [of_clips, golden(f"{folder}/X"), golden(f"{folder}/X")],
         golden(f"{folder}/{kind}"),
         probability,
         seeded(int(GOLDEN[f"{key}_seed"])),
     )
-    torch.testing.assert_close(spectra, golden(f"{key}_X_out"), rtol=1e-5, atol=1e-5)
+    assert same.equal(of_clips)
+    for got in spectra:
+        torch.testing.assert_close(got, golden(f"{key}_X_out"), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(labels, golden(f"{key}_{kind}_out"), **CLOSE)
 
 

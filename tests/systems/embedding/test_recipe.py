@@ -82,6 +82,21 @@ MISTAKES = {
         "margin_on: all",
         r"losses\[0\]\.margin_on: 'all' is unknown",
     ),
+    "taken of": (
+        "margin: 0.3",
+        "on: statistic_exchange",
+        r"mine:6: losses\[0\]\.on: .*did you mean statistics_exchange",
+    ),
+    "share": (
+        "margin: 0.3",
+        "on: statistics_exchange\n    probability: 2",
+        r"mine:7: losses\[0\]\.probability: 2\.0 must be at least 0 and at most 1",
+    ),
+    "nothing exchanged": (
+        "margin: 0.3",
+        "probability: 0.5",
+        r"mine:6: losses\[0\]\.probability: unknown key",
+    ),
     "not YAML": ("[256, 1024]", "[256, 1024", r"mine:\d+: is not YAML"),
     "no losses": ("  - class: ArcFace\n    margin: 0.3", "  []", "must learn from a loss"),
     "length": ("losses:", "input_s: long\nlosses:", r"mine:4: input_s: 'long' must be a number"),
@@ -107,6 +122,17 @@ def test_a_frontend_that_learns_nothing_takes_no_losses():
     text = OWN.replace("SpectralNetwork\n  windows: [256, 1024]", "PooledSpectrogram")
     with pytest.raises(UserError, match="PooledSpectrogram learns nothing"):
         parse_recipe(text, "mine")
+
+
+def test_statistics_exchange_is_a_loss_of_its_own():
+    recipe = parse_recipe(OWN.replace("margin: 0.3", "on: statistics_exchange"), "mine")
+    assert (recipe.losses[0].on, recipe.losses[0].probability) == ("statistics_exchange", 0.5)
+    loss = "  - {class: ArcFace, on: statistics_exchange}\n"
+    with pytest.raises(UserError, match="on: statistics_exchange stands twice; remove one"):
+        parse_recipe(OWN.replace("losses:\n", "losses:\n" + 2 * loss), "mine")
+    no_spectrogram = OWN.replace("[256, 1024]", "[]").replace("losses:\n", "losses:\n" + loss)
+    with pytest.raises(UserError, match=r"add a window to frontend\.windows"):
+        parse_recipe(no_spectrogram, "mine")
 
 
 def test_names_and_paths_that_are_not_there(tmp_path):
