@@ -80,13 +80,49 @@ def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, asd):
         ("{class: knn}", "{class: knn, k_source: 99}", "needs 99 or more; add training clips"),
         ("{class: knn}", "{class: kmeans, n_clusters: 9}", "n_clusters needs 9 or more"),
         ("width: 16", "width: 16, whole_clip: true", "stands twice"),
-        ("epochs: 1", "epochs: 2, learning_rate: 1.0e+30", "training diverged"),
-        ("training:", "labels: {parts: [section]}\ntraining:", "class"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_cannot_work(old, new, complaint, flags, recipe, asd):
     outcome = asd("train", *flags, "--model", recipe(BRANCHES.replace(old, new)))
     assert complaint in outcome.complaint
+
+
+def models(tmp_path):
+    return list((tmp_path / "results").rglob("model.pt"))
+
+
+def test_all_clips_of_one_class(flags, recipe, tmp_path, asd):
+    """One class per machine type is enough to learn from two of them, not from one."""
+    path = recipe(BRANCHES.replace("training:", "labels: {parts: [machine, section]}\ntraining:"))
+    outcome = asd("train", *flags, "--machine_types", "fan", "--model", path)
+    assert outcome.complaint == (
+        "labels: all training clips are of one class (fan, 00), but a frontend learns by telling "
+        "classes apart; add machine types or name more than machine, section"
+    )
+    assert not models(tmp_path)
+    assert asd("train", *flags, "--model", path).status == 0
+    assert models(tmp_path)
+
+
+def test_a_loss_that_is_not_finite(flags, recipe, tmp_path, asd):
+    text = BRANCHES.replace("epochs: 1", "epochs: 2, learning_rate: 1.0e+30")
+    outcome = asd("train", *flags, "--model", recipe(text))
+    assert outcome.complaint == (
+        "training diverged: the loss of epoch 1 is nan; set a smaller training.learning_rate or a "
+        "training.clip_gradient in the recipe"
+    )
+    assert not models(tmp_path)
+
+
+def test_embeddings_that_are_not_finite(flags, recipe, tmp_path, asd):
+    """The one step of this training breaks the weights, after a loss that is in order."""
+    text = BRANCHES.replace("batch_size: 8", "batch_size: 24, learning_rate: 1.0e+30")
+    outcome = asd("train", *flags, "--model", recipe(text))
+    assert outcome.complaint == (
+        "fan, KNN: 12 of 12 embeddings hold NaN or infinity, the first is clip 0; look at the "
+        "training loss of the model, or train it again"
+    )
+    assert not models(tmp_path)
 
 
 def test_statistics_exchange_is_switched_on_by_a_recipe(flags, recipe, tmp_path, asd):
