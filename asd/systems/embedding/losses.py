@@ -20,6 +20,7 @@ does something else, an option named in the class's docstring gives its values.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -39,10 +40,8 @@ class AngularLoss(nn.Module):
     ----------
     shape
         Shape of the centres; the last axis is the embedding's.
-    initial_scale
-        s before training.
-    dynamic
-        Whether s follows the training batches; else it stays at its initial value.
+    scale
+        s, before training.
     trainable
         Whether the centres are learned; else they keep their random (Xavier-uniform) values.
     """
@@ -50,9 +49,7 @@ class AngularLoss(nn.Module):
     scale: Tensor
     centres: Tensor
 
-    def __init__(
-        self, shape: tuple[int, ...], *, initial_scale: float, dynamic: bool, trainable: bool
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], *, scale: float, trainable: bool) -> None:
         super().__init__()
         centres = torch.empty(shape)
         nn.init.xavier_uniform_(centres)
@@ -60,11 +57,10 @@ class AngularLoss(nn.Module):
             self.centres = nn.Parameter(centres)
         else:
             self.register_buffer("centres", centres)
-        self.register_buffer("scale", torch.tensor(initial_scale))
-        self.dynamic = dynamic
+        self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of a batch, a scalar; in training mode a dynamic scale is updated first.
+        """Mean loss of a batch, a scalar.
 
         Parameters
         ----------
@@ -73,11 +69,7 @@ class AngularLoss(nn.Module):
         labels
             Shape (N, C), one-hot or mixed.
         """
-        cosines = self.cosines(embeddings)
-        if self.dynamic and self.training:
-            with torch.no_grad():
-                self._follow(self._next_scale(cosines, labels))
-        return self._row_losses(cosines, labels).mean()
+        return self.row_losses(embeddings, labels).mean()
 
     def row_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss of each embedding, shape (N,), at the present scale."""
@@ -97,9 +89,33 @@ class AngularLoss(nn.Module):
     def _log_probabilities(self, cosines: Tensor) -> Tensor:
         return (self.scale * cosines).log_softmax(dim=1)
 
+
+class AdaptiveLoss(AngularLoss, ABC):
+    """An angular loss whose scale can follow the training batches.
+
+    Parameters
+    ----------
+    dynamic
+        Whether it does; else it stays as it is before training.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], *, scale: float, dynamic: bool, trainable: bool
+    ) -> None:
+        super().__init__(shape, scale=scale, trainable=trainable)
+        self.dynamic = dynamic
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """As of every loss; in training mode a dynamic scale is updated first."""
+        cosines = self.cosines(embeddings)
+        if self.dynamic and self.training:
+            with torch.no_grad():
+                self._follow(self._next_scale(cosines, labels))
+        return self._row_losses(cosines, labels).mean()
+
+    @abstractmethod
     def _next_scale(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """The scale after a batch, of losses with a dynamic one; NaN where it is not defined."""
-        raise NotImplementedError(f"{type(self).__name__} has no dynamic scale")
+        """The scale after a batch; NaN where it is not defined."""
 
     def _follow(self, scale: Tensor) -> None:
         """Take over a new scale without asking the device for its value."""
@@ -131,7 +147,7 @@ class ArcFace(AngularLoss):
         margin_on: Literal["labelled", "every"] = "labelled",
         trainable: bool = True,
     ) -> None:
-        super().__init__((classes, dim), initial_scale=scale, dynamic=False, trainable=trainable)
+        super().__init__((classes, dim), scale=scale, trainable=trainable)
         self.margin = margin
         self.margin_on = margin_on
 
@@ -145,7 +161,7 @@ class ArcFace(AngularLoss):
         return -(labels * (raised - total)).sum(dim=1)
 
 
-class AdaCos(AngularLoss):
+class AdaCos(AdaptiveLoss):
     """Softmax of scaled cosines, with the scale set from the number of classes or the batch.
 
     s starts at sqrt(2) log(C - 1). Dynamic:
@@ -179,7 +195,7 @@ class AdaCos(AngularLoss):
     ) -> None:
         super().__init__(
             (classes, dim),
-            initial_scale=_initial_scale(classes),
+            scale=_initial_scale(classes),
             dynamic=dynamic,
             trainable=trainable,
         )
@@ -199,7 +215,7 @@ class AdaCos(AngularLoss):
         return log_b / median.clamp_max(self.angle_limit).cos()
 
 
-class SubclusterAdaCos(AngularLoss):
+class SubclusterAdaCos(AdaptiveLoss):
     """AdaCos with n centres per class, whose probabilities are added.
 
     s starts at sqrt(2) log(C n - 1). Dynamic: s = log(B) / cos(min(pi/4, m)), with B the batch's
@@ -228,7 +244,7 @@ class SubclusterAdaCos(AngularLoss):
     ) -> None:
         super().__init__(
             (classes * subclusters, dim),
-            initial_scale=_initial_scale(classes * subclusters),
+            scale=_initial_scale(classes * subclusters),
             dynamic=dynamic,
             trainable=trainable,
         )
@@ -251,7 +267,7 @@ class SubclusterAdaCos(AngularLoss):
         return log_b / (angles.median().clamp_max(math.pi / 4).cos() + _EPS)
 
 
-class AdaProj(AngularLoss):
+class AdaProj(AdaptiveLoss):
     """Cosine between an embedding and its projection onto a subspace per class.
 
     Class c has d unit vectors W_ck (not orthogonalised); the projection of a unit embedding x is
@@ -280,7 +296,7 @@ class AdaProj(AngularLoss):
     ) -> None:
         super().__init__(
             (classes, subspace_dim, dim),
-            initial_scale=_initial_scale(classes),
+            scale=_initial_scale(classes),
             dynamic=dynamic,
             trainable=trainable,
         )
