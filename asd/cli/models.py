@@ -119,7 +119,7 @@ def _run_configs(args: argparse.Namespace) -> list[Config]:
 def _add_summarize(commands: Any) -> None:
     command = add_command(
         commands, "summarize", _summarize, "write and print the summary tables of a data set",
-        "Tables and a figure go to <results>/{dev,eval}_data/<export_dir>/summarize/<dataset>/.",
+        "Tables and figures go to <results>/{dev,eval}_data/<export_dir>/summarize/<dataset>/.",
     )  # fmt: skip
     command.add_argument("dataset", help="challenge year, such as DCASE2023T2")
     add_split(command)
@@ -128,7 +128,7 @@ def _add_summarize(commands: Any) -> None:
 
 
 def _summarize(args: argparse.Namespace) -> None:
-    from asd.runs.pipeline import summarize
+    from asd.runs.summarizing import summarize
 
     summarize(read_config(args), all_systems="export_dir" not in args)
 

@@ -10,12 +10,12 @@ from asd.evaluation.collect import SystemResults, tag_without_ids
 from asd.evaluation.summary import (
     Summary,
     official_markdown,
-    official_scores,
     summarize,
     write_summary,
 )
 from asd.runs.data import check_dataset
 from asd.runs.pipeline import train_and_test
+from asd.runs.summarizing import draw_official_scores
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _write_tables(configs: Sequence[Config]) -> None:
     folder = first.result_directory / f"{first.split}_data" / FOLDER / "summarize" / first.dataset
     summary = Summary(first.challenge, first.split, folder, _results(configs))
     write_summary(summary)
-    _draw(summary)
+    draw_official_scores(summary)
     print(official_markdown(summary), end="")
     log.info("tables and figure: %s", folder)
 
@@ -113,12 +113,3 @@ def _is_of(config: Config, system: str) -> bool:
     tag = tag_without_ids(config.model_name_suffix)
     ending = re.escape(f"_{tag}" if tag else "")
     return re.fullmatch(rf"{re.escape(config.export_dir)}_{score}{ending}", system) is not None
-
-
-def _draw(summary: Summary) -> None:
-    from asd.report.tables import heat_map  # slow to import
-
-    scores = official_scores(summary).present()
-    path = summary.folder / f"{summary.challenge.name}_official_score.png"
-    title = f"{summary.challenge.name} {summary.split}"
-    heat_map(scores.mean, scores.systems, scores.columns, path, title, std=scores.std)

@@ -1,4 +1,4 @@
-"""The steps of a run over all its jobs: train, test, summarize."""
+"""The steps of a run over all its jobs: train, test."""
 
 import logging
 from collections.abc import Sequence
@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from asd.audio.store import available_cores
 from asd.config import Config
 from asd.errors import UserError
-from asd.evaluation.metrics import arithmetic_mean
-from asd.evaluation.summary import Summary, format_summary, write_summary
-from asd.evaluation.summary import summarize as read_summary
 from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
 from asd.runs.jobs import Job, plan_jobs
 from asd.runs.parallel import Failure, default_at_once, run_jobs, training_progress
@@ -104,39 +101,3 @@ def _report(failures: Sequence[Failure], planned: int) -> None:
     raise UserError(
         f"{len(failures)} of {planned} jobs could not be done (see above); the others are done"
     )
-
-
-def summarize(config: Config, all_systems: bool = True) -> None:
-    """Write the summary tables and their figure, and print the tables.
-
-    With `all_systems` those of every `export_dir` stand side by side, else those of the
-    configured one.
-
-    Raises
-    ------
-    UserError
-        There are no results, a result file is damaged, or the folder can't be written to.
-    """
-    where = config.result_directory, config.challenge, config.split, config.export_dir
-    summary = read_summary(*where, all_systems)
-    write_summary(summary)
-    print(format_summary(summary))
-    _draw_summary(summary)
-    log.info("tables and figures: %s", summary.folder)
-
-
-def _draw_summary(summary: Summary) -> None:
-    from asd.report.tables import summary_plot  # slow to import
-
-    values = {
-        system.name: {
-            machine: {name: arithmetic_mean(found.pooled(name)) for name in found.metrics}
-            for machine, found in system.machines.items()
-        }
-        for system in summary.systems
-    }
-    shown = {name for machine in summary.machines for name in summary.metrics(machine)}
-    metrics = [name for name in ("AUC", "AUC (source)", "AUC (target)", "pAUC") if name in shown]
-    if metrics:
-        path = summary.folder / f"{summary.challenge.name}_auc_pauc.png"
-        summary_plot(values, path, f"{summary.challenge.name} {summary.split}", metrics)

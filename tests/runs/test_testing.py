@@ -1,12 +1,15 @@
 """Testing: which files come out, decisions against an independent threshold, wrong input."""
 
 import csv
+import shutil
 
 import matplotlib.image
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+
+from asd.report.tables import heat_map
 
 FAN = "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711"
 SCORES = ("MSE", "MAHALA", "MAHALA-FRAME")
@@ -55,7 +58,7 @@ def test_files_of_a_test(tested):
 
 def test_figures_show_something(tested):
     figures = sorted(tested.rglob("*.png"))
-    assert len(figures) == 1 + 2 * len(SCORES) + 1  # losses, scores and ROC, summary
+    assert len(figures) == 1 + 2 * len(SCORES) + 2  # losses, scores and ROC, summary
     seen = set()
     for path in figures:
         image = matplotlib.image.imread(path)
@@ -66,6 +69,30 @@ def test_figures_show_something(tested):
         assert 0.005 < ink < 0.9, path
         seen.add(path.read_bytes())
     assert len(seen) == len(figures)
+
+
+def test_summarize_draws_the_official_scores(tested, tmp_path):
+    stem = tested / "dev_data" / "baseline" / "summarize" / "DCASE2023T2"
+    with open(stem / "DCASE2023T2_official_score.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = [[float(row["total"]), float(row["fan"])] for row in rows]
+    names = [f"baseline_{score}" for score in SCORES]
+    assert sorted(row["System"] for row in rows) == sorted(names)
+    drawn = tmp_path / "drawn.png"
+    systems = [row["System"] for row in rows]
+    heat_map(values, systems, ["total", "fan"], drawn, "DCASE2023T2 dev")
+    picture = stem / "DCASE2023T2_official_score.png"
+    assert np.array_equal(matplotlib.image.imread(picture), matplotlib.image.imread(drawn))
+
+
+def test_one_score_needs_no_map_of_scores(tested, copy_tree, asd):
+    results = copy_tree(tested)
+    shutil.rmtree(results / "dev_data" / "baseline")
+    for score in SCORES[1:]:
+        shutil.rmtree(results / "dev_data" / f"baseline_{score}")
+    assert asd("summarize", "DCASE2023T2", "-d", "--result_directory", results).status == 0
+    pictures = {path.name for path in (results / "dev_data" / "baseline").rglob("*.png")}
+    assert pictures == {"DCASE2023T2_auc_pauc.png"}
 
 
 def decisions_of(results, score):

@@ -1,0 +1,66 @@
+"""Summary tables of what is there, and their figures."""
+
+import logging
+from dataclasses import replace
+
+from asd.config import Config
+from asd.evaluation.metrics import arithmetic_mean
+from asd.evaluation.summary import Summary, format_summary, official_scores, write_summary
+from asd.evaluation.summary import summarize as read_summary
+
+log = logging.getLogger(__name__)
+
+
+def summarize(config: Config, all_systems: bool = True) -> None:
+    """Write the summary tables and their figures, and print the tables.
+
+    With `all_systems` those of every `export_dir` stand side by side, else those of the
+    configured one. From two systems or scores on, their official scores are drawn, too.
+
+    Raises
+    ------
+    UserError
+        There are no results, a result file is damaged, or the folder can't be written to.
+    """
+    where = config.result_directory, config.challenge, config.split, config.export_dir
+    summary = read_summary(*where, all_systems)
+    write_summary(summary)
+    print(format_summary(summary))
+    _draw_metrics(summary)
+    tested = tuple(system for system in summary.systems if system.machines)
+    if len(tested) > 1:
+        draw_official_scores(replace(summary, systems=tested))
+    log.info("tables and figures: %s", summary.folder)
+
+
+def draw_official_scores(summary: Summary) -> None:
+    """Write the heat map of official scores, systems by machine types, beside their tables.
+
+    Raises
+    ------
+    UserError
+        The folder can't be written to.
+    """
+    from asd.report.tables import heat_map  # slow to import
+
+    scores = official_scores(summary).present()
+    path = summary.folder / f"{summary.challenge.name}_official_score.png"
+    title = f"{summary.challenge.name} {summary.split}"
+    heat_map(scores.mean, scores.systems, scores.columns, path, title, std=scores.std)
+
+
+def _draw_metrics(summary: Summary) -> None:
+    from asd.report.tables import summary_plot  # slow to import
+
+    values = {
+        system.name: {
+            machine: {name: arithmetic_mean(found.pooled(name)) for name in found.metrics}
+            for machine, found in system.machines.items()
+        }
+        for system in summary.systems
+    }
+    shown = {name for machine in summary.machines for name in summary.metrics(machine)}
+    metrics = [name for name in ("AUC", "AUC (source)", "AUC (target)", "pAUC") if name in shown]
+    if metrics:
+        path = summary.folder / f"{summary.challenge.name}_auc_pauc.png"
+        summary_plot(values, path, f"{summary.challenge.name} {summary.split}", metrics)
