@@ -52,14 +52,33 @@ def _folder_name(value: str) -> str | None:
     return None if value and "/" not in value else "a folder's name, without /"
 
 
+@dataclass(frozen=True)
+class _OneOf:
+    choices: tuple[str, ...]
+
+    def __call__(self, value: str) -> str | None:
+        return None if value in self.choices else f"one of {', '.join(self.choices)}"
+
+
 def _one_of(*choices: str) -> Check:
-    return lambda value: None if value in choices else f"one of {', '.join(choices)}"
+    return _OneOf(choices)
 
 
 def _parameter(
-    default: Any, group: str, meaning: str, check: Check | None = None, *flags: str
+    default: Any,
+    group: str,
+    meaning: str,
+    check: Check | None = None,
+    *flags: str,
+    placeholder: str = "",
 ) -> Any:
-    metadata = {"group": group, "meaning": meaning, "check": check, "flags": flags}
+    metadata = {
+        "group": group,
+        "meaning": meaning,
+        "check": check,
+        "flags": flags,
+        "placeholder": placeholder,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -94,7 +113,7 @@ class Parameters:
     )
     model_name_suffix: str = _parameter(
         "", "data", "text in file names that tells models apart (default: id(0_) and so on)",
-        _name_part, "-tag", "--model_name_suffix",
+        _name_part, "-tag", "--model_name_suffix", placeholder="TEXT",
     )  # fmt: skip
     is_auto_download: bool = _parameter(False, "data", "download missing data")
     mono: bool | None = _parameter(
@@ -122,7 +141,7 @@ class Parameters:
     cluster: str | None = _parameter(
         None, "system",
         "train on the workers of this Dask scheduler, such as tcp://10.0.0.5:8786 (they need asd, "
-        "and data and results at the same paths)",
+        "and data and results at the same paths)", placeholder="ADDRESS",
     )  # fmt: skip
     log_interval: int = _parameter(
         100, "system", "accepted for the official baseline.yaml; progress is shown anyway",
@@ -198,7 +217,7 @@ class Parameters:
     methods: tuple[str, ...] = _parameter(
         ("CROSS-E", "FM"), "gan",
         "the discriminator's term: cross-e (cross entropy), fm (feature matching) or both",
-        _methods, "--m", "--methods",
+        _methods, "--m", "--methods", placeholder="{cross-e,fm}",
     )  # fmt: skip
     network: str = _parameter(
         "frames", "gan", "layer sizes: frames, or kdd (those published for KDD Cup 99)",
@@ -221,7 +240,7 @@ class Parameters:
         False, "training", "go on from the last checkpoint of an interrupted training"
     )
     checkpoint_path: Path | None = _parameter(
-        None, "training", "with --restart: the checkpoint to go on from"
+        None, "training", "with --restart: the checkpoint to go on from", placeholder="FILE"
     )
     tensorboard: Path | None = _parameter(
         None, "training", "folder for TensorBoard's files of the losses (needs asd[tensorboard])"
@@ -250,6 +269,16 @@ def flags_of(parameter: Field[Any]) -> tuple[str, ...]:
     return tuple(parameter.metadata["flags"]) or (f"--{parameter.name}",)
 
 
+def placeholder_of(parameter: Field[Any]) -> str:
+    """What stands for a value in help: "{a,b}" where only some will do, else its kind."""
+    own: str = parameter.metadata["placeholder"]
+    check = parameter.metadata["check"]
+    if isinstance(check, _OneOf):
+        return f"{{{','.join(check.choices)}}}"
+    kind = _KINDS[parameter.name]
+    return own or _PLACEHOLDERS[_ITEMS.get(kind) or _OPTIONAL.get(kind) or kind]
+
+
 def convert(parameter: Field[Any], value: Any) -> Any:
     """Turn what YAML or the command line gave into the parameter's type.
 
@@ -267,19 +296,11 @@ def convert(parameter: Field[Any], value: Any) -> Any:
 
 
 def _convert(kind: Any, value: Any) -> Any:
-    optional = {
-        int | None: int,
-        float | None: float,
-        bool | None: bool,
-        Path | None: Path,
-        str | None: str,
-    }
-    if kind in optional:
+    if kind in _OPTIONAL:
         is_none = value is None or str(value).lower() in ("none", "null", "")
-        return None if is_none else _convert(optional[kind], value)
-    if kind in (tuple[int, ...], tuple[str, ...]):
-        item = int if kind == tuple[int, ...] else str
-        return tuple(_convert(item, one) for one in _listed(value))
+        return None if is_none else _convert(_OPTIONAL[kind], value)
+    if kind in _ITEMS:
+        return tuple(_convert(_ITEMS[kind], one) for one in _listed(value))
     return _CONVERTERS[kind](value)
 
 
@@ -341,4 +362,13 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     str: _to_text,
     Path: _to_path,
 }
+_OPTIONAL: dict[Any, Any] = {
+    int | None: int,
+    float | None: float,
+    bool | None: bool,
+    Path | None: Path,
+    str | None: str,
+}
+_ITEMS: dict[Any, Any] = {tuple[int, ...]: int, tuple[str, ...]: str}
+_PLACEHOLDERS = {int: "INT", float: "FLOAT", bool: "BOOL", str: "NAME", Path: "FOLDER"}
 _KINDS = get_type_hints(Parameters)

@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import pytest
 
 from asd.cli import _parser, main
 from asd.errors import UserError
-from asd.parameters import flags_of, parameter_fields
+from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 
 COMMANDS = _parser()._subparsers._group_actions[0].choices
 RUN_COMMANDS = ("train", "test", "run")
@@ -62,6 +63,9 @@ def test_run_commands_take_and_explain_every_parameter(capsys, command):
     for parameter in parameter_fields():
         assert all(f"{flag} " in text for flag in flags_of(parameter))
         assert parameter.metadata["meaning"] in text
+        if parameter.name not in SWITCHES:
+            shown = placeholder_of(parameter)
+            assert re.search(rf"{flags_of(parameter)[-1]} \[?{re.escape(shown)}[] ,]", text)
 
 
 def test_help_shows_official_defaults(capsys):

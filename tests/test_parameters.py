@@ -11,6 +11,7 @@ from asd.parameters import (
     convert,
     flags_of,
     parameter_fields,
+    placeholder_of,
 )
 
 BY_NAME = {parameter.name: parameter for parameter in parameter_fields()}
@@ -49,6 +50,30 @@ def test_flags_are_the_names_and_the_official_short_forms():
     assert all(found[-1] == f"--{name}" for name, found in flags.items())
     spelled = [flag for found in flags.values() for flag in found]
     assert len(spelled) == len(set(spelled))
+
+
+SHOWN = {
+    "epochs": "INT", "win_length": "INT", "use_ids": "INT", "fmin": "FLOAT", "fmax": "FLOAT",
+    "use_cuda": "BOOL", "mono": "BOOL", "dataset": "NAME", "machine_types": "NAME",
+    "model_name_suffix": "TEXT", "cluster": "ADDRESS", "dataset_directory": "FOLDER",
+    "feature_directory": "FOLDER", "checkpoint_path": "FILE", "channel": "{left,right,mix}",
+    "methods": "{cross-e,fm}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_help_shows_the_kind_of_value(name):
+    assert placeholder_of(BY_NAME[name]) == SHOWN[name]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_choices_that_help_shows_are_all_there_are(name):
+    shown = placeholder_of(BY_NAME[name])
+    if shown.startswith("{"):
+        for choice in shown.strip("{}").split(","):
+            convert(BY_NAME[name], choice)
+        with pytest.raises(ValueError, match=r"one of|or both"):
+            convert(BY_NAME[name], "another")
 
 
 def test_lists_of_names_name_parameters():

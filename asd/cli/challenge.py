@@ -84,7 +84,7 @@ def _add_submission(commands: Any) -> None:
                       help="last name of the corresponding author")  # fmt: skip
     pack.add_argument("--institute", required=True, metavar="NAME",
                       help="abbreviation of the institute")  # fmt: skip
-    pack.add_argument("--index", type=int, default=1, metavar="N",
+    pack.add_argument("--index", type=int, default=1, metavar="INT",
                       help="number of the system, 1 to 4 (default: 1)")  # fmt: skip
     pack.add_argument("--out", type=Path, required=True, metavar="FILE", help="the zip file")
     pack.add_argument("--meta", type=Path, metavar="FILE",

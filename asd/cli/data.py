@@ -23,11 +23,11 @@ def _add_synthesize(commands: Any) -> None:
     add_split(command)
     add_config(command)
     add_parameters(command, "dataset", "machine_types", "dataset_directory", "seed")
-    command.add_argument("--train_source", type=int, default=60, metavar="N",
+    command.add_argument("--train_source", type=int, default=60, metavar="INT",
                          help="source training clips per section (default: 60)")  # fmt: skip
-    command.add_argument("--train_target", type=int, default=8, metavar="N",
+    command.add_argument("--train_target", type=int, default=8, metavar="INT",
                          help="target training clips per section (default: 8)")  # fmt: skip
-    command.add_argument("--test", type=int, default=12, metavar="N",
+    command.add_argument("--test", type=int, default=12, metavar="INT",
                          help="test clips per section, domain and label (default: 12)")  # fmt: skip
     command.add_argument("--seconds", type=float, nargs="+", default=[2.0], metavar="S",
                          help="length, or shortest and longest (default: 2)")  # fmt: skip

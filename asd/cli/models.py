@@ -66,7 +66,7 @@ def _add_run(commands: Any) -> None:
     group = command.add_argument_group("comparison")
     group.add_argument("--model", nargs="+", default=[], metavar="NAME",
                        help="name of the system; several are compared")  # fmt: skip
-    group.add_argument("--seeds", nargs="+", default=[], metavar="SEED",
+    group.add_argument("--seeds", nargs="+", default=[], metavar="INT",
                        help="in place of --seed: run with each of these, and end in a table of "
                        "means and standard deviations")  # fmt: skip
 
@@ -176,7 +176,7 @@ def _add_visualize(commands: Any) -> None:
                          help="umap needs the extra asd[umap] (default: tsne)")  # fmt: skip
     command.add_argument("--results", type=Path, metavar="FOLDER",
                          help="result folder to take the scores of asd test from")  # fmt: skip
-    command.add_argument("--map_seed", type=int, default=0, metavar="N",
+    command.add_argument("--map_seed", type=int, default=0, metavar="INT",
                          help="random seed of the maps (default: 0)")  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from asd.config import Config, load_config, nearest
 from asd.errors import UserError
-from asd.parameters import SWITCHES, flags_of, parameter_fields
+from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,12 +85,12 @@ def add_parameter(group: Any, parameter: Field[Any]) -> None:
     }
     if parameter.name in SWITCHES:
         options["action"] = "store_true"
-    elif isinstance(parameter.default, tuple):
-        options |= {"nargs": "*", "metavar": parameter.name.rstrip("s").upper()}
-    elif isinstance(parameter.default, bool) or parameter.name == "mono":
-        options |= {"nargs": "?", "const": "True", "metavar": "BOOL"}
     else:
-        options["metavar"] = "VALUE"
+        options["metavar"] = placeholder_of(parameter)
+    if isinstance(parameter.default, tuple):
+        options["nargs"] = "*"
+    elif options.get("metavar") == "BOOL":
+        options |= {"nargs": "?", "const": "True"}
     group.add_argument(*reversed(flags_of(parameter)), **options)  # official spelling first
 
 
