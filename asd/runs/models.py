@@ -16,6 +16,7 @@ from asd.systems import system_class
 from asd.systems.base import State
 
 _FORMAT = 1
+_CHECKPOINT_FORMAT = 2
 
 Thresholds = dict[str, dict[str, dict[str, list[float]]]]
 """Machine type -> kind of samples -> score -> shape, location and scale of the fitted gamma."""
@@ -74,7 +75,8 @@ def load_model(path: Path, train_hint: str) -> StoredModel:
 
 def save_checkpoint(path: Path, parameters: Mapping[str, Any], snapshot: State) -> None:
     """Write a checkpoint, whole or not at all."""
-    _save(path, {"parameters": dict(parameters), "snapshot": snapshot})
+    content = {"parameters": dict(parameters), "snapshot": snapshot}
+    _save(path, {"format": _CHECKPOINT_FORMAT, **content})
 
 
 def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
@@ -83,13 +85,15 @@ def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
     Raises
     ------
     UserError
-        There is none, it is damaged, or `parameters` differ from those it was made with.
+        There is none, it is damaged or of another version, or `parameters` differ from those it was made with.
     """
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint to go on from; train without --restart")
     content = _load(path, "train without --restart")
-    if content.keys() != {"parameters", "snapshot"}:
+    if not content.keys() >= {"parameters", "snapshot"}:
         raise UserError(f"{path}: is no checkpoint of this program; give a checkpoint.pt")
+    if content.get("format") != _CHECKPOINT_FORMAT:
+        raise UserError(f"{path}: is of another version of this program; train without --restart")
     check_same(path, content["parameters"], parameters, list(parameters), "train without --restart")
     snapshot: State = content["snapshot"]
     return snapshot

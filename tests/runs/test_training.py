@@ -242,6 +242,10 @@ def test_files_that_are_no_checkpoint(half_done, asd, tmp_path):
     assert "is no checkpoint of this program" in asd(
         *restart, "--checkpoint_path", model
     ).complaint  # fmt: skip
+    older = tmp_path / "older.pt"
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save(content | {"format": 1}, older)
+    assert "is of another version" in asd(*restart, "--checkpoint_path", older).complaint
     gone = tmp_path / "gone.pt"
     assert f"{gone}: no checkpoint" in asd(*restart, "--checkpoint_path", gone).complaint
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])

@@ -44,7 +44,7 @@ class Member:
         """Members with equal keys can be trained together."""
         system = self.system
         parameters = (system.batch_size, system.epochs, system.validation_split, system.device)
-        rate = self.run.optimiser.param_groups[0]["lr"]
+        rate = self.run.optimiser.learning_rate
         return *parameters, rate, self.data.width, self.data.rows.shape[1], self.run.epoch
 
 

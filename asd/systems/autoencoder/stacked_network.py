@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
+from asd.systems.autoencoder.adam import MOMENTS, adam_step
 from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.training import TrainingRun
 
@@ -202,50 +202,32 @@ class StackedNetwork:
 
 
 class StackedAdam:
-    """Adam with a step count for each model; settings are those of the runs' optimisers."""
+    """Adam with a step count for each model, at the learning rate of the runs' optimisers."""
 
     def __init__(self, network: StackedNetwork, runs: Sequence[TrainingRun]) -> None:
-        self._settings = runs[0].optimiser.param_groups[0]
+        self._learning_rate = runs[0].optimiser.learning_rate
         self._parameters, self._gradients = network.parameters, network.gradients
-        self._moments = {
-            name: stack_flat(_moments(run, name) for run in runs)
-            for name in ("exp_avg", "exp_avg_sq")
-        }
-        self.steps = torch.stack([_steps_done(run) for run in runs])
+        self._moments = {name: stack_flat(_moments(run, name) for run in runs) for name in MOMENTS}
+        self.steps = torch.stack([_steps(run) for run in runs])
 
     def step(self, k: int) -> None:
         """Move the parameters of the first k models."""
-        first, second = self._moments.values()
-        group = self._settings
-        adam(
-            list(self._parameters[:k]),
-            list(self._gradients[:k]),
-            list(first[:k]),
-            list(second[:k]),
-            max_exp_avg_sqs=[],
-            state_steps=list(self.steps[:k]),
+        means, squares = self._moments.values()
+        adam_step(
+            self._parameters[:k].unbind(),
+            self._gradients[:k].unbind(),
+            means[:k].unbind(),
+            squares[:k].unbind(),
+            self.steps[:k].unbind(),
+            self._learning_rate,
             fused=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=group["maximize"],
         )
 
     def write_back(self, place: int, run: TrainingRun) -> None:
         """Copy a model's state into its optimiser, as if the optimiser had made the steps."""
-        parameters = ordered_parameters(run.network)
-        moments = {name: [torch.empty_like(p) for p in parameters] for name in self._moments}
-        for name, tensors in moments.items():
-            unstack_flat(self._moments[name][place], tensors)
-        for parameter, first, second in zip(parameters, *moments.values(), strict=True):
-            run.optimiser.state[parameter] = {
-                "step": self.steps[place].clone(),
-                "exp_avg": first,
-                "exp_avg_sq": second,
-            }
+        for name, moments in self._moments.items():
+            unstack_flat(moments[place], _moments(run, name))
+        _steps(run).copy_(self.steps[place])
 
 
 def ordered_parameters(network: AutoencoderNetwork) -> list[Tensor]:
@@ -287,12 +269,10 @@ def _statistics(network: AutoencoderNetwork) -> tuple[list[Tensor], list[Tensor]
 
 
 def _moments(run: TrainingRun, name: str) -> list[Tensor]:
-    """A moment of every parameter, in the order of a flat array; 0 before the first step."""
-    parameters, state = ordered_parameters(run.network), run.optimiser.state
-    return [state.get(p, {}).get(name, torch.zeros_like(p)) for p in parameters]
+    """A moment of every parameter, in the order of a flat array."""
+    return [run.optimiser.state[parameter][name] for parameter in ordered_parameters(run.network)]
 
 
-def _steps_done(run: TrainingRun) -> Tensor:
-    parameter = ordered_parameters(run.network)[0]
-    done = run.optimiser.state.get(parameter, {}).get("step", 0.0)
-    return torch.as_tensor(done, dtype=torch.float32, device=parameter.device)
+def _steps(run: TrainingRun) -> Tensor:
+    """The number of steps made, of which an optimiser has one for all its parameters."""
+    return run.optimiser.state[ordered_parameters(run.network)[0]]["step"]

@@ -82,7 +82,7 @@ class TrainingRun:
     """All that changes during training, and what it takes to go on from here."""
 
     network: AutoencoderNetwork
-    optimiser: torch.optim.Optimizer
+    optimiser: FlatAdam
     draws: Draws
     batch_size: int
     precision: str = "float32"
