@@ -85,7 +85,8 @@ def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
     Raises
     ------
     UserError
-        There is none, it is damaged or of another version, or `parameters` differ from those it was made with.
+        There is none, it is damaged or of another version, or `parameters` differ from those it
+        was made with.
     """
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint to go on from; train without --restart")
