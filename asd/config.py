@@ -1,7 +1,8 @@
 """From baseline.yaml and flags to one frozen, checked Config; nothing else reads parameters."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,15 @@ class Config(Parameters):
 
     @property
     def machines(self) -> tuple[str, ...]:
-        """The machine types to work on, in the official order."""
-        return self.challenge.check_machines(self.split, list(self.machine_types))
+        """The machine types to work on, in the official order.
+
+        Raises
+        ------
+        UserError
+            A machine type is not of this year and data set.
+        """
+        with _about("--machine_types"):
+            return self.challenge.check_machines(self.split, list(self.machine_types))
 
     @property
     def score_name(self) -> str:
@@ -154,7 +162,10 @@ def _beside(file: Path, value: Any) -> Any:
 def _split_dataset(config: Config) -> Config:
     """Take the official "DCASE2023T2ToyCar" apart into year and machine type."""
     year, machine = split_dataset_name(config.dataset)
-    load_challenge(year)
+    with _about("--dataset"):
+        challenge = load_challenge(year)
+        if machine and machine not in {*challenge.dev.sections, *challenge.eval.sections}:
+            challenge.check_machines(config.split, [machine])
     if not machine:
         return config
     if config.machine_types not in ((), (machine,)):
@@ -163,6 +174,15 @@ def _split_dataset(config: Config) -> Config:
             f"{' '.join(config.machine_types)}; give the one or the other"
         )
     return replace(config, dataset=year, machine_types=(machine,))
+
+
+@contextmanager
+def _about(flag: str) -> Iterator[None]:
+    """Say in an error which flag it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
 
 
 def _check_together(config: Config) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -257,10 +258,19 @@ def test_year_and_machine_type_in_one_word():
 
 
 def test_unknown_years_and_machine_types():
-    with pytest.raises(UserError, match=r"dataset 'DCASE2032T2' .*\(did you mean DCASE202\dT2\?\)"):
+    year = (
+        r"^--dataset: challenge year 'DCASE2032T2' is unknown \(did you mean DCASE202\dT2\?\); .*T2"
+    )
+    with pytest.raises(UserError, match=year):
         load_config(None, {"dataset": "DCASE2032T2"})
-    with pytest.raises(UserError, match=r"'ToyCra' is not in the dev data.*did you mean ToyCar\?"):
-        _ = load_config(None, {"dataset": "DCASE2023T2ToyCra"}).machines
+    machine = (
+        "machine type 'ToyCra' is not in the dev data of DCASE2023T2 (did you mean ToyCar?); "
+        "it has ToyCar, ToyTrain, fan, gearbox, bearing, slider, valve"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(f'--dataset: {machine}')}$"):
+        load_config(None, {"dataset": "DCASE2023T2ToyCra"})
+    with pytest.raises(UserError, match=f"^{re.escape(f'--machine_types: {machine}')}$"):
+        _ = load_config(None, {"machine_types": ["fan", "ToyCra"]}).machines
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def load_challenge(name: str) -> Challenge:
     if name not in _catalog():
         names = challenge_names()
         raise UserError(
-            f"dataset {name!r} is unknown{_nearest(name, names)}; choose from {', '.join(names)}"
+            f"challenge year {name!r} is unknown{_nearest(name, names)}; "
+            f"choose from {', '.join(names)}"
         )
     return _parse_challenge(name, _catalog()[name])
 

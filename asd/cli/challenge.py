@@ -162,8 +162,9 @@ def _format(args: argparse.Namespace) -> None:
     from asd.challenge.unify import unify
 
     config = read_config(args)
+    machines = config.machines if config.machine_types else ()
     clips = unify(
-        config.dataset_directory, config.challenge, config.split, config.machine_types,
+        config.dataset_directory, config.challenge, config.split, machines,
         args.output, link=args.link, list_path=args.list,
     )  # fmt: skip
     print(f"{args.output}: {len(clips)} clips of {config.dataset} {config.split}")

@@ -307,7 +307,7 @@ def test_script_from_another_folder(write, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--dataset_type=DCASE2032T2"], "dataset 'DCASE2032T2' is unknown"),
+        (["--dataset_type=DCASE2032T2"], "challenge year 'DCASE2032T2' is unknown"),
         (["--dataset_type=DCASE2023T2", "--list=none.csv"], "none.csv: the list of labels cannot"),
     ],
 )
