@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import fasteners
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from asd.audio.features import Features
@@ -243,7 +243,8 @@ def _compute_rows(
     first = clips[0]
     title = f"features {first.machine} {first.path.parent.name}"
     ahead = 8 * jobs
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    # Threads within matrix products would compete with these, and change the last bits.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(compute, clip.path) for clip in clips[:ahead]]
         for index in tqdm(range(len(clips)), desc=title, unit="clip", leave=False, delay=1):
             row = waiting[index % ahead].result()

@@ -40,6 +40,18 @@ def test_frames_are_those_of_the_public_baseline(data_folder, name):
     np.testing.assert_allclose(frames, golden, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("parameters", [LogMelParameters(), LogMelParameters(power=1.0)], ids=str)
+def test_ten_seconds_equal_librosa_in_float32_to_the_last_bit(parameters):
+    p = parameters
+    samples = np.random.default_rng(0).normal(scale=0.1, size=160_000).astype(np.float32)
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=RATE_HZ, n_fft=p.n_fft, hop_length=p.hop_length, n_mels=p.n_mels,
+        power=p.power, pad_mode="constant",
+    )  # fmt: skip
+    decibels = 20 / p.power * np.log10(np.maximum(mel, float(np.finfo(np.float64).eps)))
+    assert np.array_equal(LogMel(p, RATE_HZ)(samples), decibels.T)
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from asd.audio import store
 from asd.audio.logmel import LogMel, LogMelParameters
@@ -68,6 +69,15 @@ def test_clips_of_all_lengths_lie_end_to_end(make_clips, folder):
 def test_many_clips_keep_their_order(make_clips, folder, jobs):
     clips = make_clips(*range(100, 160))[::-1]
     assert_right(load_features(clips, SPEC, folder, jobs), clips)
+
+
+def test_bits_do_not_depend_on_the_threads_of_matrix_products(make_clips, folder):
+    clips = make_clips(160_000, 160_000)
+    spec = FeatureSpec(LogMelParameters())
+    with threadpool_limits(2, user_api="blas"):
+        features = load_features(clips, spec, folder, jobs=1)
+    with threadpool_limits(1, user_api="blas"):
+        assert_right(features, clips, spec)
 
 
 def test_samples_can_be_stored_in_place_of_frames(make_clips, folder):
