@@ -1,6 +1,6 @@
 """The networks, plain stacks of dense layers, and their sizes.
 
-Weights and dropout are drawn from a given generator, never from the global one.
+Weights and dropout are drawn from a given generator on the CPU, never from the global one.
 """
 
 import math
@@ -90,10 +90,10 @@ def dropout(values: Tensor, random: Generator | None) -> Tensor:
     """
     if random is None:
         return values
-    words = torch.empty(math.ceil(values.numel() / 4), dtype=torch.int64, device=values.device)
+    words = torch.empty(math.ceil(values.numel() / 4), dtype=torch.int64)
     draws = words.random_(-(2**63), None, generator=random).view(torch.int16)
     kept = draws[: values.numel()].view(values.shape) >= round(DROPOUT * 2**16) - 2**15
-    return values * kept * (1 / (1 - DROPOUT))
+    return values * kept.to(values.device, non_blocking=True) * (1 / (1 - DROPOUT))
 
 
 class Dense(nn.Module):
@@ -176,7 +176,7 @@ class PairDiscriminator(nn.Module):
 
 
 def initialise(network: nn.Module, random: Generator) -> None:
-    """Glorot uniform weights and zero biases (published), drawn from `random`."""
+    """Glorot uniform weights and zero biases (published), drawn from `random`; on the CPU."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)

@@ -115,7 +115,7 @@ class AdversarialSystem(System):
 
     @abstractmethod
     def _build(self, width: int, sizes: Sizes, random: Generator) -> Adversaries:
-        """Networks for vectors of `width` values, with initial weights."""
+        """Networks for vectors of `width` values, with initial weights, on the CPU."""
 
     @abstractmethod
     def _score_vectors(self, x: Tensor, within: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ class AdversarialSystem(System):
         self._seed = state["seed"]
         self._mean = state["mean"].to(self.device)
         self._deviation = state["deviation"].to(self.device)
-        self._scorer = self._networks(Generator(self.device)).requires_grad_(False)
+        self._scorer = self._networks(Generator()).requires_grad_(False)
         self._scorer.load_state_dict(state["weights"])
         self._normal_scores = {
             name: scores.cpu().numpy() for name, scores in state["normal_scores"].items()
@@ -237,11 +237,10 @@ class AdversarialSystem(System):
         return Rule(self.score_names, self.w, self.d)
 
     def _networks(self, random: Generator) -> Adversaries:
-        with torch.device(self.device):
-            return self._build(self.frames * len(self._mean), self._sizes(), random)
+        return self._build(self.frames * len(self._mean), self._sizes(), random).to(self.device)
 
     def _trainer(self) -> Trainer:
-        random = Generator(self.device).manual_seed(self._seed)
+        random = Generator().manual_seed(self._seed)
         schedule = Schedule(self.batch_size, self.learning_rate, self.ema_decay, self.ema_warm_up)
         return Trainer(self._networks(random), self._sizes().latent, schedule, random)
 

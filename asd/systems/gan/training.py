@@ -1,4 +1,7 @@
-"""The training loop of adversaries, an epoch at a time, with all that is needed to go on later."""
+"""The training loop of adversaries, an epoch at a time, with all that is needed to go on later.
+
+Everything random is drawn on the CPU, so that training goes on from a checkpoint on any device.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -45,7 +48,7 @@ class Trainer:
     latent
         Width of z.
     random
-        Draws orders, latents and dropout; on the networks' device.
+        Draws orders, latents and dropout; on the CPU.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Trainer:
         self.latent = latent
         self.schedule = schedule
         self.random = random
+        self.device = next(networks.parameters()).device
         self.epochs = 0
         self.steps = 0
         self._discriminator = _adam(list(networks.discriminator.parameters()), schedule)
@@ -103,10 +107,11 @@ class Trainer:
             move_average(self.average.get_submodule(name), network, kept)
 
     def _order(self, count: int) -> Tensor:
-        return torch.randperm(count, generator=self.random, device=self.random.device)
+        return torch.randperm(count, generator=self.random).to(self.device)
 
     def _latents(self, count: int) -> Tensor:
-        return torch.randn(count, self.latent, generator=self.random, device=self.random.device)
+        drawn = torch.randn(count, self.latent, generator=self.random)
+        return drawn.to(self.device, non_blocking=True)
 
     def snapshot(self) -> dict[str, Any]:
         """All that changes in training, as copies."""

@@ -118,6 +118,25 @@ def test_resumed_training_equals_uninterrupted(cls):
             assert_same(rest[-1][1], epochs[-1][1])
 
 
+@pytest.mark.filterwarnings("ignore:.*no-op")  # to load weights into "meta" is one
+@pytest.mark.parametrize("cls", SYSTEMS)
+def test_a_cpus_checkpoint_goes_on_with_its_random_numbers_on_another_device(cls):
+    """The device "meta", which computes nothing, stands for a GPU."""
+    system, epochs = fitted(cls, clips_of([30, 25]), epochs=1)
+    states = []
+    for device in ("cpu", "meta"):
+        system.device = device
+        trainer = system._trainer()
+        trainer.restore(reloaded(epochs[0][1]))
+        x = torch.zeros(6, 8, device=device)[trainer._order(6)]
+        trainer.networks.discriminator_loss(x, trainer._latents(6), trainer.random)
+        losses = trainer.networks.opponent_losses(x, trainer._latents(6), trainer.random)
+        assert {loss.device.type for loss in losses.values()} == {device}
+        states.append(trainer.random.get_state())
+    assert torch.equal(*states)
+    assert not torch.equal(states[0], epochs[0][1]["random"])
+
+
 @pytest.mark.parametrize("cls", SYSTEMS)
 def test_seed_decides_and_nothing_else(cls):
     training = clips_of([30, 25])
