@@ -87,7 +87,8 @@ def unify(
     ------
     UserError
         A machine type is not of the year or not in the data folder; a name does not parse; two
-        clips would get the same name; the list is known to be wrong; the folder cannot be written.
+        clips would get the same name; the list is known to be wrong; the folder cannot be written;
+        its clips.csv is of something else, or names files outside their machine type's folder.
     """
     plan = _plan(data, challenge, split, machines, list_path)
     with one_process(output, "format"), explained(output):
@@ -236,7 +237,22 @@ def _read_table(path: Path) -> list[UnifiedClip]:
         raise UserError(
             f"{path}: is not the table of a tree made by asd format; name another --output"
         )
-    return [UnifiedClip(*row) for row in rows]
+    clips = [UnifiedClip(*row) for row in rows]
+    for number, clip in enumerate(clips, start=2):
+        if not _is_in_its_folder(clip):
+            raise UserError(
+                f"{path}, line {number}: {clip.path!r} does not lie below "
+                f"'{clip.year}/{clip.split}/{clip.machine}/'; remove the line, or name another "
+                "--output"
+            )
+    return clips
+
+
+def _is_in_its_folder(clip: UnifiedClip) -> bool:
+    """Whether a path read from a table stays in its place: it may be removed later."""
+    path = Path(clip.path)
+    below = path.parts[:3] == (clip.year, clip.split, clip.machine) and len(path.parts) > 3
+    return below and not path.anchor and ".." not in path.parts
 
 
 def _write_table(path: Path, clips: Sequence[UnifiedClip]) -> None:

@@ -162,6 +162,29 @@ def test_a_table_of_something_else_is_not_overwritten(data):
     assert not list(data.output.rglob("*.wav"))
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "../victim.txt,2024,eval,RoboticArm",
+        "2024/eval/RoboticArm/../../../../victim.txt,2024,eval,RoboticArm",
+        "../tree/../victim.txt,..,tree,..",
+        "/dev/fan/victim.txt,/,dev,fan",
+        "2024/eval/RoboticArm,2024,eval,RoboticArm",
+        "2020/dev/fan/test/section_00_test_0000.wav,2024,eval,RoboticArm",
+    ],
+)
+def test_a_table_that_leads_to_other_folders_is_refused(data, place):
+    evaluation_data(data)
+    data.unify("DCASE2024T2", "eval", "RoboticArm")
+    victim = data.output.parent / "victim.txt"
+    victim.write_text("mine")
+    with (data.output / "clips.csv").open("a") as table:
+        table.write(f"{place},test,00,source,normal,,x.wav\n")
+    with pytest.raises(UserError, match=r"clips\.csv, line 5: .* does not lie below .*; remove"):
+        data.unify("DCASE2024T2", "eval", "RoboticArm")
+    assert victim.read_text() == "mine"
+
+
 def test_two_clips_of_one_name(data):
     evaluation_data(data)
     name = "section_00_source_train_normal_0000.wav"
