@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.errors import UserError
-from asd.files import write_aside, write_json, write_text
+from asd.files import folder_aside, write_aside, write_json, write_text
 
 
 def test_text_is_utf8_with_unix_line_ends(tmp_path):
@@ -125,3 +125,88 @@ def test_a_full_disk_is_a_user_error(tmp_path):
     assert done.stdout.startswith(f"{path}: cannot be written (File too large)")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- folders ---
+
+
+def make_folder(path, name):
+    path.mkdir(parents=True)
+    (path / name).write_text(name)
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def replace_folder(folder):
+    with folder_aside(folder) as aside:
+        (aside / "new").write_text("new")
+        assert aside.parent == folder.parent
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    replace_folder(tmp_path / "a" / "fan")
+    assert names(tmp_path / "a") == ["fan", "fan/new"]
+    make_folder(tmp_path / "b" / "fan", "old")
+    replace_folder(tmp_path / "b" / "fan")
+    assert names(tmp_path / "b") == ["fan", "fan/new"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
+def test_a_failed_block_leaves_the_old_folder_and_nothing_else(tmp_path, error):
+    make_folder(tmp_path / "fan", "old")
+
+    def fail():
+        with folder_aside(tmp_path / "fan") as aside:
+            (aside / "half").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert names(tmp_path) == ["fan", "fan/old"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("error", [OSError(5, "disk trouble"), KeyboardInterrupt()])
+def test_a_failed_rename_leaves_the_old_folder_and_nothing_else(
+    tmp_path, monkeypatch, failing, error
+):
+    """The first rename moves the old folder away, the second brings the new one."""
+    make_folder(tmp_path / "fan", "old")
+    rename, calls = Path.rename, []
+
+    def rename_or_fail(path, target):
+        calls.append(path)
+        if len(calls) == failing:
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_or_fail)
+    with pytest.raises(type(error)):
+        replace_folder(tmp_path / "fan")
+    assert names(tmp_path) == ["fan", "fan/old"]
+
+
+def ended_process():
+    code = "import os; print(os.getpid())"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_a_killed_process_left_is_removed_but_not_what_a_living_one_has(tmp_path):
+    dead, living = ended_process(), os.getppid()
+    make_folder(tmp_path / "fan", "old")
+    for name in (f".fan.{dead}.00ff.part", f".fan.{dead}.00ff.old", f".fan.{living}.00ff.part"):
+        (tmp_path / name).mkdir()
+    replace_folder(tmp_path / "fan")
+    assert names(tmp_path) == [f".fan.{living}.00ff.part", "fan", "fan/new"]
+
+
+def test_a_folder_that_a_killed_process_moved_away_comes_back(tmp_path):
+    dead = ended_process()
+    make_folder(tmp_path / f".fan.{dead}.00ff.old", "old")
+    make_folder(tmp_path / f".fan.{dead}.00ff.part", "half")
+    with pytest.raises(KeyboardInterrupt), folder_aside(tmp_path / "fan"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["fan", "fan/old"]

@@ -1,8 +1,5 @@
 """Small data sets of invented machines, in the folders and under the names of a challenge year."""
 
-import os
-import secrets
-import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +28,7 @@ from asd.challenge.catalog import Challenge
 from asd.challenge.clips import LABELS, ClipName
 from asd.challenge.layout import machine_folder, split_folder
 from asd.errors import UserError
-from asd.files import write_text
+from asd.files import folder_aside, write_text
 
 _LEVEL = 0.05
 """Root mean square of a clip: room for peaks 26 dB above it."""
@@ -140,7 +137,7 @@ def synthesize(
     plans = [_plan_machine(challenge, split, machine, counts, seed) for machine in wanted]
     with tqdm(total=sum(len(plan) for plan in plans), desc="synthesize", unit="clip") as progress:
         for folder, plan in zip(folders, plans, strict=True):
-            with _folder_aside(folder) as aside:
+            with _explained(folder), folder_aside(folder) as aside:
                 for clip in plan:
                     _write_clip(aside / clip.path, clip, seconds, clutter_db, seed)
                     progress.update()
@@ -379,40 +376,12 @@ def _label_line(clip: _PlannedClip) -> str:
 
 
 @contextmanager
-def _folder_aside(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place when the block succeeds."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    replaced = aside.with_suffix(".old")
-    _remove_leftovers(folder)
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what to do where a machine type's folder cannot be written."""
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        if folder.exists():
-            folder.rename(replaced)
-        aside.rename(folder)
+        yield
     except (OSError, soundfile.SoundFileError) as error:
         raise UserError(
             f"{folder}: cannot be written ({error}); check the folder's permissions and free "
             "space, or name another --dataset_directory"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what runs that were killed left beside a folder; one that lives keeps its own."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.*.*"):
-        number = leftover.name.split(".")[-3]
-        if number.isdigit() and not _is_running(int(number)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # signal 0 asks, and sends nothing
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True

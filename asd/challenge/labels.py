@@ -13,8 +13,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from asd.challenge.guard import check_space, explained, one_process
 from asd.challenge.layout import machine_folder, split_folder
 from asd.challenge.transfer import Patience, fetch_bytes
 from asd.errors import UserError
-from asd.files import write_aside
+from asd.files import folder_aside, write_aside
 
 _log = logging.getLogger(__name__)
 
@@ -301,7 +300,8 @@ def _rename_machine(
     both = {clips[name]: labelled for name, labelled in rows.items() if name in clips}
     counts = RenameCounts(len(both), len(clips) - len(both), len(rows) - len(both))
     if both:
-        with explained(machine_dir / "test_rename"), _replaced(machine_dir, "test_rename") as new:
+        renamed = machine_dir / "test_rename"
+        with explained(renamed), folder_aside(renamed) as new:
             if not link:
                 check_space(machine_dir, sum(clip.stat().st_size for clip in both))
             for clip, labelled in tqdm(both.items(), desc=f"naming {machine_dir.name}"):
@@ -316,23 +316,6 @@ def _rename_machine(
         counts.without_clip,
     )
     return counts
-
-
-@contextmanager
-def _replaced(parent: Path, name: str) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `parent/name` when the block succeeds."""
-    new, old = parent / f".{name}.new", parent / f".{name}.old"
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir()
-    try:
-        yield new
-        if (parent / name).exists():
-            os.replace(parent / name, old)
-        os.replace(new, parent / name)
-    finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _link(clip: Path, target: Path) -> None:
