@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import fasteners
 import numpy as np
@@ -33,6 +34,8 @@ from asd.files import write_aside
 
 _MAGIC = b"ASDROWS1"
 _ALIGNMENT = 64
+
+_MAPPED: WeakValueDictionary[tuple[int, ...], "np.memmap[Any, Any]"] = WeakValueDictionary()
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +178,18 @@ def _open_store(path: Path, wanted: Mapping[str, Any]) -> Features | None:
     shape = (int(lengths.sum()), *header["row_shape"])
     if path.stat().st_size != offset + 4 * int(np.prod(shape)):
         return None
-    rows = np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape)
+    rows = _mapped(path, offset, shape)
     return Features(rows, np.cumsum(lengths) - lengths, lengths, header["sample_rate_hz"])
+
+
+def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
+    """The rows in a file; the same array for all who ask, so that a GPU needs them once."""
+    stat = path.stat()
+    key = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+    rows = _MAPPED.get(key)
+    if rows is None:
+        _MAPPED[key] = rows = np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape)
+    return rows
 
 
 def _read_header(file: BinaryIO) -> tuple[Any, int]:

@@ -1,11 +1,14 @@
 """What there is to do: one job per model."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from asd.config import Config
 from asd.errors import UserError
 from asd.systems import system_class
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,3 +134,11 @@ def _machine_jobs(config: Config, machine: str) -> list[Job]:
 def _tag(config: Config, sections: tuple[str, ...]) -> str:
     """The public scripts' tag: id(0_), or id(0_1_2_)."""
     return config.model_name_suffix or f"id({''.join(f'{int(s)}_' for s in sections)})"
+
+
+def failure_reason(job: Job, error: Exception) -> str:
+    """What to tell of a job that ended in an error, foreseen or not."""
+    if isinstance(error, UserError):
+        return str(error)
+    log.debug("%s failed", job.label, exc_info=error)
+    return f"{job.label}: failed with {type(error).__name__}: {error}"

@@ -5,7 +5,6 @@ import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from asd.errors import UserError
 from asd.evaluation.threshold import fit_gamma
 from asd.files import write_json, write_text
 from asd.runs.data import challenge_data, known_test_clips, training_data
-from asd.runs.jobs import Job, ModelFolder
+from asd.runs.jobs import Job, ModelFolder, failure_reason
 from asd.runs.models import (
     StoredModel,
     load_checkpoint,
@@ -61,49 +60,33 @@ def train_job(job: Job, threads: int) -> None:
         Clips, features or the checkpoint can't be used, or the folder can't be written to.
     """
     torch.set_num_threads(threads if job.covers_challenge else 1)
-    training = _prepare(job, threads)
-    fit = training.fit
-    fit.system.fit(fit.clips, fit.features, seed=fit.seed, on_epoch=fit.on_epoch, resume=fit.resume)
-    _store(training)
+    _prepare(job, threads).run()
 
 
-def train_together(jobs: Sequence[Job], threads: int) -> list[tuple[Job, UserError]]:
+def train_together(jobs: Sequence[Job], threads: int) -> list[tuple[Job, str]]:
     """Train the models of several jobs at the same time, as one stack where the system can.
+
+    Each is stored as soon as it is finished.
 
     Returns
     -------
     list
         The jobs that failed, and why.
     """
-    failures: list[tuple[Job, UserError]] = []
-    trainings = []
-    for job in jobs:
+    fits: dict[int, Fit] = {}
+    errors: dict[int, Exception | None] = {}
+    for i, job in enumerate(jobs):
         try:
-            trainings.append(_prepare(job, threads))
-        except UserError as error:
-            failures.append((job, error))
+            fits[i] = _prepare(job, threads)
+        except Exception as error:  # foreseen or not, the others can go on
+            errors[i] = error
     fit_many = system_class(jobs[0].config.model).fit_many
-    for training, failed in zip(trainings, fit_many([t.fit for t in trainings]), strict=True):
-        try:
-            if failed is not None:
-                raise failed
-            _store(training)
-        except UserError as error:
-            failures.append((training.job, error))
-    return failures
+    errors |= dict(zip(fits, fit_many(list(fits.values())), strict=True))
+    return [(job, failure_reason(job, e)) for i, job in enumerate(jobs) if (e := errors[i])]
 
 
-@dataclass(frozen=True)
-class _Training:
-    """A job made ready: the arguments of its system's `fit`, and what is stored beside."""
-
-    job: Job
-    fit: Fit
-    writer: "_EpochWriter"
-    parameters: dict[str, Any]
-
-
-def _prepare(job: Job, threads: int) -> _Training:
+def _prepare(job: Job, threads: int) -> Fit:
+    """A job made ready: what its system's `fit` is given, and what stores the fitted system."""
     config = job.config
     if job.covers_challenge:
         clips, features = challenge_data(config, threads)
@@ -117,18 +100,14 @@ def _prepare(job: Job, threads: int) -> _Training:
     writer.begin(parameters, resumed=resume is not None)
     system = create_system(config.model, {**system_parameters(config), **vars(config)})
     on_epoch = with_scalars(writer, config.tensorboard, job.model_name)
-    fit = Fit(system, clips, features, config.seed, on_epoch, resume)
-    return _Training(job, fit, writer, parameters)
 
+    def store() -> None:
+        thresholds = {machine: _fit_thresholds(system, machine) for machine in machines}
+        model = StoredModel(config.model, parameters, system.state(), thresholds)
+        save_model(job.folder.model, model)
+        writer.draw(job.model_name)
 
-def _store(training: _Training) -> None:
-    """Fit the thresholds of a trained system, and write the model and its loss curves."""
-    system, job = training.fit.system, training.job
-    machines = sorted({clip.machine for clip in training.fit.clips})
-    thresholds = {machine: _fit_thresholds(system, machine) for machine in machines}
-    model = StoredModel(job.config.model, training.parameters, system.state(), thresholds)
-    save_model(job.folder.model, model)
-    training.writer.draw(job.model_name)
+    return Fit(system, clips, features, config.seed, on_epoch, resume, store)
 
 
 def system_parameters(config: Config) -> dict[str, Any]:
@@ -143,10 +122,21 @@ def system_parameters(config: Config) -> dict[str, Any]:
 
 
 def device(config: Config) -> str:
-    """The device to compute on: "cpu" where there is no CUDA device or it is not wanted."""
-    if config.use_cuda and torch.cuda.is_available():
-        return f"cuda:{config.gpu_id[0]}" if config.gpu_id else "cuda"
-    return "cpu"
+    """The device to compute on: "cpu" where there is no CUDA device or it is not wanted.
+
+    Raises
+    ------
+    UserError
+        There is no CUDA device of the number that is asked for.
+    """
+    if not (config.use_cuda and torch.cuda.is_available()):
+        return "cpu"
+    if not config.gpu_id:
+        return "cuda"
+    number, count = config.gpu_id[0], torch.cuda.device_count()
+    if not 0 <= number < count:
+        raise UserError(f"--gpu_id: there is no GPU {number}; choose from 0 to {count - 1}")
+    return f"cuda:{number}"
 
 
 def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:

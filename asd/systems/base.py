@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from asd.audio.features import Features
 from asd.challenge.clips import Clip
-from asd.errors import UserError
 
 State = dict[str, Any]
 """Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""
@@ -46,7 +45,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fit:
-    """A system, and the arguments of one call of its `fit`."""
+    """A system, the arguments of one call of its `fit`, and what to do once it is fitted."""
 
     system: "System"
     clips: Sequence[Clip]
@@ -54,6 +53,14 @@ class Fit:
     seed: int
     on_epoch: Callable[[Epoch], None]
     resume: State | None = None
+    on_fitted: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        """Fit the system alone."""
+        self.system.fit(
+            self.clips, self.features, seed=self.seed, on_epoch=self.on_epoch, resume=self.resume
+        )
+        self.on_fitted()
 
 
 class System(ABC):
@@ -97,7 +104,7 @@ class System(ABC):
         """
 
     @classmethod
-    def fit_many(cls, fits: Sequence[Fit]) -> list[UserError | None]:
+    def fit_many(cls, fits: Sequence[Fit]) -> list[Exception | None]:
         """Fit several systems of this class; one that fails does not stop the others.
 
         Equal to fitting one after the other, which this does, up to rounding; a class may train
@@ -107,21 +114,15 @@ class System(ABC):
         Returns
         -------
         list
-            For each of `fits` the error that it ended with, raised by `fit` or by `on_epoch`;
-            None for a system that is fitted.
+            For each of `fits` the error that it ended with, raised by `fit`, by `on_epoch` or by
+            `on_fitted`; None for a system that is fitted.
         """
-        errors: list[UserError | None] = []
+        errors: list[Exception | None] = []
         for fit in fits:
             try:
-                fit.system.fit(
-                    fit.clips,
-                    fit.features,
-                    seed=fit.seed,
-                    on_epoch=fit.on_epoch,
-                    resume=fit.resume,
-                )
+                fit.run()
                 errors.append(None)
-            except UserError as error:
+            except Exception as error:  # foreseen or not
                 errors.append(error)
         return errors
 

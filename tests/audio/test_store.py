@@ -109,6 +109,15 @@ def test_second_call_reads_what_is_there(make_clips, folder, no_computing):
     assert isinstance(second.rows, np.memmap)
 
 
+def test_two_who_open_a_store_share_its_rows(make_clips, folder):
+    clips = make_clips(2000, 3000)
+    one, other = (load_features(clips, SPEC, folder, jobs=1) for _ in range(2))
+    assert one.rows is other.rows
+    for path in folder.iterdir():
+        path.unlink()
+    assert load_features(clips, SPEC, folder, jobs=1).rows is not one.rows
+
+
 def test_stored_rows_cannot_be_written_to(make_clips, folder):
     rows = load_features(make_clips(500), SPEC, folder, jobs=1).rows
     with pytest.raises(ValueError, match="read-only"):

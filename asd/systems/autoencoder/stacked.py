@@ -1,12 +1,12 @@
 """Many trainings at once: which ones go into one stack, and what each gets out of it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from asd.errors import UserError
 from asd.systems.autoencoder.stacked_batches import share_rows
 from asd.systems.autoencoder.stacked_training import StackedTraining
 from asd.systems.autoencoder.training import TrainingRun, TrainingSet
@@ -14,6 +14,8 @@ from asd.systems.base import Epoch, Fit
 
 if TYPE_CHECKING:
     from asd.systems.autoencoder.system import Autoencoder
+
+log = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.8
 """Part of the GPU's free memory that a stack may take by `bytes_needed`; the rest is for what is
@@ -38,7 +40,7 @@ class Member:
     system: "Autoencoder"
     run: TrainingRun
     data: TrainingSet
-    error: UserError | None = None
+    error: Exception | None = None
 
     def stack_key(self) -> tuple[object, ...]:
         """Members with equal keys can be trained together."""
@@ -48,28 +50,32 @@ class Member:
         return *parameters, rate, self.data.width, self.data.rows.shape[1], self.run.epoch
 
 
-def fit_stacked(fits: Sequence[Fit]) -> list[UserError | None]:
+def fit_stacked(fits: Sequence[Fit]) -> list[Exception | None]:
     """Fit autoencoders together; see `System.fit_many`.
 
     Those with other parameters, or resumed at another epoch, are trained in stacks of their own,
     one stack after the other; so are those that would not fit into the GPU's memory together.
     """
-    from asd.systems.autoencoder.system import Autoencoder  # which imports this module
-
-    errors: list[UserError | None] = [None] * len(fits)
+    errors: list[Exception | None] = [None] * len(fits)
     members: dict[int, Member] = {}
     for i, fit in enumerate(fits):
-        if not isinstance(fit.system, Autoencoder):
-            raise TypeError(f"{type(fit.system).__name__} cannot be stacked with autoencoders")
         try:
-            members[i] = Member(fit, fit.system, *fit.system.prepare(fit))
-        except UserError as error:
+            members[i] = _member(fit)
+        except Exception as error:  # foreseen or not, the others can go on
             errors[i] = error
     for stack in _stacks(list(members.values())):
-        _train(stack)
+        _train_or_split(stack)
     for i, member in members.items():
         errors[i] = member.error
     return errors
+
+
+def _member(fit: Fit) -> Member:
+    from asd.systems.autoencoder.system import Autoencoder  # which imports this module
+
+    if not isinstance(fit.system, Autoencoder):
+        raise TypeError(f"{type(fit.system).__name__} cannot be stacked with autoencoders")
+    return Member(fit, fit.system, *fit.system.prepare(fit))
 
 
 def bytes_needed(members: Sequence[Member]) -> int:
@@ -107,6 +113,29 @@ def _budget(device: torch.device) -> float | None:
     return MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
+def _train_or_split(stack: Sequence[Member]) -> None:
+    """Train a stack to the end, in halves if memory turns out too small in the first epoch.
+
+    An error that is no member's own becomes the error of all.
+    """
+    begun = stack[0].run.epoch
+    try:
+        _train(stack)
+        return
+    except Exception as error:  # foreseen or not, other stacks can go on
+        too_large = isinstance(error, torch.cuda.OutOfMemoryError) and len(stack) > 1
+        if not too_large or stack[0].run.epoch != begun:
+            for member in stack:
+                member.error = member.error or error
+            return
+    # Out here, because an error that is being handled holds on to all that its frames hold.
+    log.warning("%d models do not fit into memory together; training them by halves", len(stack))
+    for part in (stack[: len(stack) // 2], stack[len(stack) // 2 :]):
+        for member in part:
+            member.run, member.data = member.system.prepare(member.fit)
+        _train_or_split(part)
+
+
 def _train(stack: Sequence[Member]) -> None:
     """Train a stack to the end.
 
@@ -127,7 +156,15 @@ def _train(stack: Sequence[Member]) -> None:
         del training  # its memory is needed for what follows
     for member, own in zip(stack, data, strict=True):
         if member.error is None:
-            member.system.finish(member.run, own, member.fit.clips, member.fit.features)
+            _finish(member, own)
+
+
+def _finish(member: Member, data: TrainingSet) -> None:
+    try:
+        member.system.finish(member.run, data, member.fit.clips, member.fit.features)
+        member.fit.on_fitted()
+    except Exception as error:  # foreseen or not, the others can go on
+        member.error = error
 
 
 def _report(
@@ -140,5 +177,5 @@ def _report(
     if member.error is None:
         try:
             member.fit.on_epoch(Epoch(member.run.epoch, member.system.epochs, losses, snapshot))
-        except UserError as error:
+        except Exception as error:  # foreseen or not, the others can go on
             member.error = error

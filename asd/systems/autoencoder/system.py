@@ -112,7 +112,7 @@ class Autoencoder(System):
         self.finish(run, data, clips, features)
 
     @classmethod
-    def fit_many(cls, fits: Sequence[Fit]) -> list[UserError | None]:
+    def fit_many(cls, fits: Sequence[Fit]) -> list[Exception | None]:
         if any(getattr(fit.system, "precision", "") == "bfloat16" for fit in fits):
             return super().fit_many(fits)
         return fit_stacked(fits)

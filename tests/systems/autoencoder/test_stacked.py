@@ -177,6 +177,46 @@ def test_little_memory_makes_several_stacks(monkeypatch):
     assert_same_systems(fits, expected)
 
 
+def test_a_stack_that_runs_out_of_memory_is_halved(monkeypatch, caplog):
+    built = []
+
+    class TooLarge(StackedTraining):
+        def __init__(self, runs, data):
+            built.append(len(runs))
+            if len(runs) > 1:
+                raise torch.cuda.OutOfMemoryError
+            super().__init__(runs, data)
+
+    fits, expected = make_fits(), make_fits()
+    monkeypatch.setattr(stacked, "StackedTraining", TooLarge)
+    assert Autoencoder.fit_many(fits) == [None] * 3
+    assert built == [3, 1, 2, 1, 1]
+    assert "3 models do not fit into memory together" in caplog.text
+    fit_alone(expected)
+    assert_same_systems(fits, expected)
+
+
+def test_an_unforeseen_error_in_a_stack_is_the_error_of_all_its_members(monkeypatch):
+    class Broken(StackedTraining):
+        def run_epoch(self):
+            raise RuntimeError("no device")
+
+    fits = make_fits()
+    fits[2] = replace(fits[2], system=Autoencoder(frames=WIDTH, batch_size=BATCH, epochs=0))
+    monkeypatch.setattr(stacked, "StackedTraining", Broken)
+    errors = Autoencoder.fit_many(fits)
+    assert [str(error) for error in errors[:2]] == ["no device"] * 2
+    assert errors[2] is None
+
+
+def test_fitted_systems_are_told_of_at_once():
+    told = []
+    fits = [replace(fit, on_fitted=lambda i=i: told.append(i)) for i, fit in enumerate(make_fits())]
+    Autoencoder.fit_many(fits)
+    super(Autoencoder, Autoencoder).fit_many(fits)
+    assert told == [0, 1, 2] * 2
+
+
 def test_memory_estimate_counts_shared_rows_once():
     first, second, other = (
         stacked.Member(fit, fit.system, *fit.system.prepare(fit)) for fit in make_fits()
