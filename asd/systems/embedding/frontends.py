@@ -68,7 +68,7 @@ class SpectralNetwork(Frontend):
     Raises
     ------
     UserError
-        The waveforms are too short for a branch.
+        The waveforms are too short for a branch, or its spectrogram has too few bins.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class SpectralNetwork(Frontend):
         self.bins = [spectra.bin_range(n, low_hz, high_hz, sample_rate_hz) for n in windows]
         self.window_nets = nn.ModuleList()
         for number, (n_fft, (first, end)) in enumerate(zip(windows, self.bins, strict=True)):
+            _check_bins(end - first, n_fft, low_hz, high_hz)
             _check_frames(samples, n_fft, sample_rate_hz)
             self.window_nets.append(networks.SpectrogramNet(end - first, width))
             window = spectra.spectrogram_window(n_fft)
@@ -156,6 +157,15 @@ def _check_spectrum(samples: int, kernels: Sequence[tuple[int, int]], sample_rat
     for kernel, stride in reversed(kernels):
         shortest = (shortest - 1) * stride + kernel
     _check_length(samples, 2 * (shortest - 1), sample_rate_hz, "its whole-clip branch")
+
+
+def _check_bins(bins: int, n_fft: int, low_hz: float, high_hz: float) -> None:
+    if bins < networks.SHORTEST_AXIS:
+        raise UserError(
+            f"the frontend's window {n_fft} has {max(bins, 0)} frequency bins from {low_hz:g} to "
+            f"{high_hz:g} Hz, and its branch needs {networks.SHORTEST_AXIS}; set a longer window "
+            "in windows, a lower low_hz or a higher high_hz"
+        )
 
 
 def _check_frames(samples: int, n_fft: int, sample_rate_hz: int) -> None:

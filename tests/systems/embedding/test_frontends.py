@@ -157,6 +157,28 @@ def test_the_shortest_input_named_in_the_error_works(whole_clip):
         SpectralNetwork(shortest - 1, RATE, whole_clip=whole_clip, width=16)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"windows": (1024, 16)}, "window 16 has 8 frequency bins from 200 to 8000 Hz"),
+        ({"low_hz": 9000}, "window 1024 has 0 frequency bins from 9000 to 8000 Hz"),
+        ({"low_hz": 1000, "high_hz": 1140}, "window 1024 has 9 frequency bins"),
+    ],
+)
+def test_too_few_frequency_bins_are_refused(options, message):
+    with pytest.raises(UserError, match=f"{message}.*needs 11; set a longer window.*low_hz") as e:
+        SpectralNetwork(RATE, RATE, whole_clip=False, **options)
+    assert "\n" not in str(e.value)
+
+
+def test_the_fewest_frequency_bins_work():
+    options = {"whole_clip": False, "width": 16, "low_hz": 1000}
+    frontend = SpectralNetwork(RATE, RATE, **options, high_hz=1160).eval()  # bins 64 to 74
+    assert frontend(torch.zeros(1, RATE)).shape == (1, 16)
+    with pytest.raises(UserError, match="10 frequency bins"):
+        SpectralNetwork(RATE, RATE, **options, high_hz=1150)
+
+
 @pytest.mark.parametrize("case", ["n10_crop25", "n30_crop12", "n8_crop8", "n9_crop10"])
 def test_crops_equal_the_toolkits(case):
     length, width = (int(part.lstrip("ncrop")) for part in case.split("_"))
