@@ -1,7 +1,6 @@
 """From baseline.yaml and flags to one frozen, checked Config; nothing else reads parameters."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from asd.challenge.catalog import Challenge, load_challenge, split_dataset_name
 from asd.errors import UserError
 from asd.parameters import Parameters, convert, flags_of, parameter_fields
 from asd.systems import own_parameters
+from asd.words import nearest_flag
 
 DEFAULT_FILE = "baseline.yaml"
 
@@ -82,13 +82,6 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
     return config
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known word, leading dashes aside, or ""."""
-    bare = {flag.lstrip("-"): flag for flag in known}
-    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.5)
-    return f"; did you mean {bare[near[0]]}?" if near else ""
-
-
 def _read_file(file: Path) -> dict[str, Any]:
     """Parameter name -> value, of a YAML file with one key per line."""
     root = _parse_yaml(file)
@@ -107,7 +100,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         key = str(key_node.value)
         parameter = known.get(key.lstrip("-"))
         if parameter is None:
-            hint = nearest(key, [flag for p in parameter_fields() for flag in flags_of(p)])
+            hint = nearest_flag(key, [flag for p in parameter_fields() for flag in flags_of(p)])
             raise UserError(f"{where}unknown key {key!r}{hint or '; see asd train --help'}")
         if parameter.name in values:
             raise UserError(f"{where}{key} is given twice; remove one of the lines")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asd.config import load_config, nearest
+from asd.config import load_config
 from asd.errors import UserError
-from asd.parameters import Parameters, flags_of, parameter_fields
+from asd.parameters import Parameters
 
 ROOT = Path(__file__).parent.parent
 
@@ -307,22 +307,6 @@ def test_score_names_tell_the_frame_form_apart():
     assert name(score="MAHALA") == "MAHALA"
     assert name(score="MAHALA", mahalanobis="frame") == "MAHALA-FRAME"
     assert name(score="MSE", mahalanobis="frame") == "MSE"
-
-
-@pytest.mark.parametrize(
-    ("word", "hint"),
-    [
-        ("--epocs", "; did you mean --epochs?"),
-        ("epoch", "; did you mean --epochs?"),
-        ("--epoch_count", "; did you mean --epochs?"),
-        ("--tag", "; did you mean -tag?"),
-        ("--zzz", ""),
-        ("--", ""),
-    ],
-)
-def test_nearest(word, hint):
-    flags = [flag for parameter in parameter_fields() for flag in flags_of(parameter)]
-    assert nearest(word, flags) == hint
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,6 +1,5 @@
 """Backends: embeddings of normal clips in, anomaly scores of clips out."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,6 +11,7 @@ from asd.backends.knn import Knn
 from asd.backends.mahalanobis import Mahalanobis
 from asd.backends.rescale import RescaledKnn
 from asd.errors import UserError
+from asd.words import closest
 
 BACKENDS: dict[str, type[Backend]] = {
     "knn": Knn,
@@ -45,5 +45,4 @@ def make_backend(name: str, parameters: Mapping[str, Any] | None = None) -> Back
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     words = list(known)
-    nearest = difflib.get_close_matches(str(word), words, n=1, cutoff=0.0)
-    return f"did you mean {nearest[0]!r}? Known: {', '.join(words)}"
+    return f"did you mean {closest(str(word), words, cutoff=0.0)!r}? Known: {', '.join(words)}"

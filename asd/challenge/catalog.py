@@ -1,6 +1,5 @@
 """Typed reader of catalog.yaml, the one place where challenge years are described."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from asd.errors import UserError
+from asd.words import nearest
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Challenge:
             if machine not in known:
                 raise UserError(
                     f"machine type {machine!r} is not in the {split} data of {self.name}"
-                    f"{_nearest(machine, known)}; it has {', '.join(known)}"
+                    f"{nearest(machine, known)}; it has {', '.join(known)}"
                 )
         return tuple(m for m in known if m in machines) if machines else known
 
@@ -110,7 +110,7 @@ def load_challenge(name: str) -> Challenge:
     if name not in _catalog():
         names = challenge_names()
         raise UserError(
-            f"challenge year {name!r} is unknown{_nearest(name, names)}; "
+            f"challenge year {name!r} is unknown{nearest(name, names)}; "
             f"choose from {', '.join(names)}"
         )
     return _parse_challenge(name, _catalog()[name])
@@ -168,8 +168,3 @@ def _parse_label_list(entry: Mapping[str, Any] | None) -> LabelList | None:
         return None
     fields = {**entry, "corrected": _parse_label_list(entry.get("corrected"))}
     return LabelList(**fields)
-
-
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -6,9 +6,10 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asd.config import Config, load_config, nearest
+from asd.config import Config, load_config
 from asd.errors import UserError
 from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
+from asd.words import nearest_flag
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             name = action.metavar or "/".join(action.option_strings)
             raise UserError(
-                f"{name}: unknown {value!r}{nearest(str(value), action.choices)}; "
+                f"{name}: unknown {value!r}{nearest_flag(str(value), action.choices)}; "
                 f"choose from {', '.join(map(str, action.choices))}"
             )
 
@@ -34,10 +35,8 @@ class Parser(argparse.ArgumentParser):
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
-            word = unknown[0].partition("=")[0]
-            raise UserError(
-                f"unknown argument {unknown[0]!r}{nearest(word, flags)}; see {self.prog} --help"
-            )
+            hint = nearest_flag(unknown[0].partition("=")[0], flags)
+            raise UserError(f"unknown argument {unknown[0]!r}{hint}; see {self.prog} --help")
         return known, unknown
 
 

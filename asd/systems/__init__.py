@@ -1,6 +1,5 @@
 """Detectors, a folder each, behind the interface in base.py."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asd.errors import UserError
+from asd.words import nearest
 
 if TYPE_CHECKING:
     from asd.systems.base import System
@@ -104,10 +104,9 @@ def _read_recipe(name: str) -> "Recipe":
     from asd.systems.embedding.recipe import read_recipe
 
     if not name.endswith((".yaml", ".yml")) and name not in system_names():
-        near = difflib.get_close_matches(name, system_names(), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = system_names()
         raise UserError(
-            f"--model: {name!r} is unknown{hint}; choose from {', '.join(system_names())}, "
+            f"--model: {name!r} is unknown{nearest(name, known)}; choose from {', '.join(known)}, "
             "or give the path of a recipe that ends in .yaml"
         )
     return read_recipe(name)

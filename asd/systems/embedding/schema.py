@@ -4,7 +4,6 @@ What may stand in a file is said by the types of a dataclass, or of a constructo
 parameters: there is no second list of keys.
 """
 
-import difflib
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +14,7 @@ import yaml
 
 from asd.errors import UserError
 from asd.systems.embedding.values import Range
+from asd.words import nearest as nearest  # recipe.py takes it from here
 
 T = TypeVar("T")
 _MISSING = object()
@@ -181,9 +181,3 @@ class Node:
     def _shown(self) -> str:
         value = self.plain()
         return repr(value) if isinstance(value, str) else str(value)
-
-
-def nearest(word: str, known: Collection[Any]) -> str:
-    """A hint " (did you mean x?)", or "" where nothing is near."""
-    near = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else ""

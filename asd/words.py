@@ -1,0 +1,23 @@
+"""Which known word a mistyped one is nearest to: hints in messages."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def closest(word: str, known: Iterable[object], cutoff: float = 0.5) -> str | None:
+    """The known word most similar to `word`, or None where none is as similar as `cutoff` (0–1)."""
+    near = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=cutoff)
+    return near[0] if near else None
+
+
+def nearest(word: str, known: Iterable[object]) -> str:
+    """A hint " (did you mean x?)", or "" where nothing is near."""
+    near = closest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def nearest_flag(word: str, known: Iterable[str]) -> str:
+    """A hint "; did you mean --x?", leading dashes left out of the comparison, or ""."""
+    bare = {flag.lstrip("-"): flag for flag in known}
+    near = closest(word.lstrip("-"), bare)
+    return f"; did you mean {bare[near]}?" if near else ""

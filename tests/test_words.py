@@ -1,0 +1,35 @@
+"""Hints at the word that was meant."""
+
+import pytest
+
+from asd.parameters import flags_of, parameter_fields
+from asd.words import closest, nearest, nearest_flag
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--epocs", "; did you mean --epochs?"),
+        ("epoch", "; did you mean --epochs?"),
+        ("--epoch_count", "; did you mean --epochs?"),
+        ("--tag", "; did you mean -tag?"),
+        ("--zzz", ""),
+        ("--", ""),
+    ],
+)
+def test_nearest_flag(word, hint):
+    flags = [flag for parameter in parameter_fields() for flag in flags_of(parameter)]
+    assert nearest_flag(word, flags) == hint
+
+
+def test_nearest_word():
+    assert nearest("fna", ("valve", "fan")) == " (did you mean fan?)"
+    assert nearest("12", (3, 123)) == " (did you mean 123?)"
+    assert nearest("xyz", ("valve", "fan")) == ""
+
+
+def test_how_near_it_must_be():
+    assert closest("ab", ["xb"]) == "xb"
+    assert closest("ab", ["xb"], cutoff=0.6) is None
+    assert closest("ab", ["xyz"], cutoff=0.0) == "xyz"
+    assert closest("ab", []) is None
