@@ -26,6 +26,18 @@ def test_pooled_stem_equals_its_layers(clips):
     torch.testing.assert_close(0.9 + 0.1 * variance, norm.running_var, rtol=1e-5, atol=1e-6)
 
 
+def test_pooled_stems_statistics_are_right_far_from_zero():
+    """Sums in single precision alone would leave the variance off by 1e-3."""
+    torch.manual_seed(3)
+    spectra = torch.randn(6, 1, 301, 201) + 100
+    weight = torch.zeros(1, 1, 7, 7)
+    weight[..., 3, 3] = 1.0  # the convolution takes every second value as it is
+    _, mean, variance = pooled_stem(spectra, weight, 1e-5)
+    expected = spectra[:, :, 3:-3:2, 3:-3:2].double()
+    torch.testing.assert_close(mean.double(), expected.mean()[None], rtol=1e-7, atol=0)
+    torch.testing.assert_close(variance.double(), expected.var()[None], rtol=2e-4, atol=0)
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_training_tracks_statistics_for_evaluation():
     """With momentum 1 the running statistics are those of the last batch."""
