@@ -41,7 +41,7 @@ from asd.systems.autoencoder.training import (
 
 MELS, WIDTH = 128, 5
 FRAMES_PER_S = 31.3  # 16 kHz, hop 512: 313 frames, 309 windows in ten seconds
-LIMITS = {"gradients": 1e-4, "train": 1e-3, "valid": 1e-3}
+LIMITS = {"gradients": 1e-4, "train": 1e-3, "valid": 1e-3, "replayed": 2e-2}
 """float32 stays a tenth below; one product in TF32 alone is off by 3e-4, and errors grow."""
 
 
@@ -102,6 +102,8 @@ def main() -> int:
         large = (2**30, 8192) if gpu else (2**26, 1024)
         size = Size(flags.models, flags.batch_size, flags.clips, flags.seconds, *large)
     errors = check(device, flags.seed)
+    if gpu:
+        errors["stacked, graphs"]["replayed"] = check_replays(device, flags.seed)
     result = {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {threads} thread(s)",
         "torch": torch.__version__,
@@ -179,6 +181,25 @@ def check(device: torch.device, seed: int) -> dict[str, dict[str, float]]:
         train_error, valid_error = map(max, zip(*parts, strict=True))
         results.setdefault(name, {}).update(train=train_error, valid=valid_error)
     return results
+
+
+def check_replays(device: torch.device, seed: int) -> float:
+    """Largest relative error of three epochs' last losses when steps are replayed as CUDA graphs.
+
+    Against the same steps run as they are. Models end their epochs at different steps, and every
+    graph is replayed many times. Infinite if graphs could not be used.
+    """
+    sets = share_rows(make_sets([1400, 1100, 700], seed), device)
+    losses = []
+    for use_graphs in (False, True):
+        runs = make_runs(Size(models=len(sets), batch_size=64), device)
+        training = StackedTraining(runs, sets, use_graphs=use_graphs)
+        for _ in range(3):
+            training.run_epoch()
+        losses.append(torch.cat([run.mse_pool for run in runs]))
+    plain, replayed = losses
+    error = (replayed / plain - 1).abs().max().item()
+    return error if training.uses_graphs else math.inf
 
 
 def ways_of_training(
@@ -370,8 +391,8 @@ def report(result: dict[str, Any]) -> str:
         f"{floor['operations_s'] * 1e6:.0f} us, bytes {floor['bytes_s'] * 1e6:.0f} us, "
         f"{floor['launches']} launches {floor['launches_s'] * 1e6:.0f} us",
         "",
-        "| relative error | gradients | training losses | validation losses |",
-        "| --- | --- | --- | --- |",
+        "| relative error | gradients | training losses | validation losses | three epochs |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, row in result["errors"].items():
         cells = [f"{row[key]:.1e}" if key in row else "" for key in LIMITS]

@@ -71,6 +71,11 @@ class StackedTraining:
         graphs = self._rows.device.type == "cuda" if use_graphs is None else use_graphs
         self._replays = _Replays(self._rows.device) if graphs else None
 
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether steps are replayed as CUDA graphs: not if capturing one has failed."""
+        return self._replays is not None and not self._replays.failed
+
     @torch.no_grad()
     def run_epoch(self) -> list[dict[str, float]]:
         """Train all for one epoch, then validate; each model's row of log.csv."""
@@ -139,16 +144,17 @@ class _Replays:
 
     The first time is a real step, so that libraries are set up when the second one is captured.
     Graphs share a memory pool; they never run at the same time, and nothing they leave is in it.
+    Where a step cannot be captured, `failed` becomes true and all steps are run as they are.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._graphs: dict[tuple[str, int], torch.cuda.CUDAGraph | None] = {}
-        self._failed = False
+        self.failed = False
 
     def run(self, key: tuple[str, int], step: Callable[[], None]) -> None:
         """Do a step; `key` names all that is fixed in it."""
-        if self._failed or key not in self._graphs:
+        if self.failed or key not in self._graphs:
             self._graphs[key] = None
             step()
             return
@@ -167,12 +173,14 @@ class _Replays:
             graph = torch.cuda.CUDAGraph()
             with (
                 torch.cuda.device(self._device),
+                torch.cuda.stream(torch.cuda.current_stream()),  # comes back if a capture fails
                 torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
             ):
                 step()
         except RuntimeError as error:
-            self._failed = True
-            reason = str(error).splitlines()[0]
+            self.failed = True
+            # A step's own error ends the capture, which then has an error, too.
+            reason = str(error.__context__ or error).splitlines()[0]
             log.warning("CUDA graphs cannot be used, training is slower: %s", reason)
             return None
         self._graphs[key] = graph

@@ -281,6 +281,8 @@ def test_steps_can_be_replayed_as_graphs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", new_graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **_: graph)
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
     sets = [make_set(*size, seed) for seed, size in enumerate(SIZES)]
     runs, losses = train_stacked(sets, epochs=3, use_graphs=True)
     expected_runs, expected_losses = train_alone(sets, epochs=3)
