@@ -56,7 +56,8 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
         A YAML file; None takes baseline.yaml in the current folder if there is one.
     flags
         Parameter name -> text (or list of texts) of the flags that were given; they win over the
-        file. Relative paths are meant from the current folder here, in the file from the file's.
+        file. Relative paths, a recipe's too, are meant from the current folder here, in the file
+        from the file's.
     split
         "dev" or "eval".
 
@@ -72,11 +73,13 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
         file = Path(DEFAULT_FILE)
     values = _read_file(file) if file else {}
     by_name = {parameter.name: parameter for parameter in parameter_fields()}
-    if flags.get("model", values.get("model")) != values.get("model"):
-        values |= own_parameters(str(flags["model"]))
-    for name, value in flags.items():
-        values[name] = _converted(by_name[name], value, flags_of(by_name[name])[-1])
-    config = Config(**values, split=split)
+    given = {
+        name: _placed(Path(), name, _converted(by_name[name], value, flags_of(by_name[name])[-1]))
+        for name, value in flags.items()
+    }
+    if given.get("model", values.get("model")) != values.get("model"):
+        values |= own_parameters(given["model"])
+    config = Config(**{**values, **given}, split=split)
     config = _split_dataset(config)
     _check_together(config)
     return config
@@ -105,7 +108,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         if parameter.name in values:
             raise UserError(f"{where}{key} is given twice; remove one of the lines")
         value = _converted(parameter, _plain(value_node, f"{where}{key}"), f"{where}{key}")
-        values[parameter.name] = _beside(file, value)
+        values[parameter.name] = _placed(file.parent, parameter.name, value)
     return values
 
 
@@ -147,9 +150,16 @@ def _converted(parameter: Field[Any], value: Any, where: str) -> Any:
         raise UserError(f"{where}: expected {error}, got {given!r}") from None
 
 
-def _beside(file: Path, value: Any) -> Any:
-    """Relative paths in a file are meant from its folder."""
-    return file.parent / value if isinstance(value, Path) else value
+def _placed(folder: Path, name: str, value: Any) -> Any:
+    """A value whose relative path is meant from `folder`.
+
+    A recipe's becomes absolute: models store it, and workers in other folders are told it.
+    """
+    if isinstance(value, Path):
+        return folder / value
+    if name == "model" and value.endswith((".yaml", ".yml")):
+        return str((folder / Path(value).expanduser()).absolute())
+    return value
 
 
 def _split_dataset(config: Config) -> Config:

@@ -148,6 +148,22 @@ def test_relative_paths_start_at_the_file_or_at_the_current_folder(put, tmp_path
     assert config.feature_directory == Path("g")
 
 
+def test_a_recipe_is_a_path_too_and_becomes_absolute(put, tmp_path):
+    recipe = (
+        "frontend: {class: PooledSpectrogram}\ntraining: {epochs: 5}\nbackends: {KNN: {class: knn}}"
+    )
+    Path("mine.yml").write_text(recipe)
+    by_flag = load_config(None, {"model": "mine.yml"})
+    assert by_flag.model == str(tmp_path / "elsewhere" / "mine.yml")
+    assert (by_flag.export_dir, by_flag.epochs) == ("mine", 5)
+    file = put("--model: elsewhere/mine.yml\n--epochs: 7\n")
+    in_file = load_config(file, {})
+    assert in_file.model == by_flag.model
+    # The recipe that the file names already, though in other words: the file's values hold.
+    assert load_config(file, {"model": "mine.yml"}) == in_file
+    assert load_config(None, {"model": "ae"}).model == "ae"
+
+
 def test_dashes_are_optional_and_comments_and_byte_order_marks_allowed(put):
     config = load_config(put("\ufeffepochs: 5  # few\r\n--lr: 0.1\r\n# end\r\n"), {})
     assert (config.epochs, config.learning_rate) == (5, 0.1)

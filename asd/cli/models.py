@@ -107,13 +107,14 @@ def _run_configs(args: argparse.Namespace) -> list[Config]:
     models, seeds = given.pop("model"), given.pop("seeds")
     if seeds and "seed" in given:
         raise UserError("--seed and --seeds: give the one or the other")
-    own_models = [{"model": name} for name in dict.fromkeys(models)] or [{}]
-    own_seeds = [{"seed": seed} for seed in dict.fromkeys(seeds)] or [{}]
-    return [
+    own_models = [{"model": name} for name in models] or [{}]
+    own_seeds = [{"seed": seed} for seed in seeds] or [{}]
+    configs = [
         read_config(argparse.Namespace(**given, **model, **seed))
         for model in own_models
         for seed in own_seeds
     ]
+    return list(dict.fromkeys(configs))
 
 
 def _add_summarize(commands: Any) -> None:

@@ -109,7 +109,7 @@ def check_parameters(path: Path, model: StoredModel, config: Config, sample_rate
         Names the parameters that differ.
     """
     now = {**plain_parameters(config), "sample_rate_hz": sample_rate_hz}
-    scoring = system_class(model.system).scoring_parameters
+    scoring = system_class(config.model).scoring_parameters
     names = [*FEATURE_PARAMETERS, *scoring, "sample_rate_hz"]
     check_same(path, model.parameters, now, names, "give the same or train again")
 

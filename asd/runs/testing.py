@@ -61,7 +61,9 @@ def load_system(job: Job) -> tuple[StoredModel, System]:
         It is missing or damaged.
     """
     model = load_model(job.folder.model, _train_hint(job))
-    system = create_system(model.system, {**system_parameters(job.config), **model.parameters})
+    # By today's name, as a recipe may have moved; that it is the same recipe, load_state checks.
+    parameters = {**system_parameters(job.config), **model.parameters}
+    system = create_system(job.config.model, parameters)
     system.load_state(model.state)
     return model, system
 
@@ -127,9 +129,9 @@ def _write_results(
     if labelled:
         table = results.result_table(sections, config.max_fpr, f"{machine} {score}")
         results.write_result(folder / name.table(), table)
-    picture = folder / job.model_name
-    title = f"{job.model_name}, {score}"
-    _draw(picture, title, sections, labelled, threshold, config.max_fpr)
+    picture = f"{job.model_name}_{machine}" if job.covers_challenge else job.model_name
+    title = f"{picture}, {score}"
+    _draw(folder / picture, title, sections, labelled, threshold, config.max_fpr)
     log.info("%s %s: scores and decisions in %s", machine, score, folder)
 
 

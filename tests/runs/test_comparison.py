@@ -88,6 +88,14 @@ def test_other_results_stay_out_of_the_table(asd, where, recipe, tmp_path):
     assert "±" not in markdown
 
 
+def test_one_run_though_it_is_named_twice(asd, where, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--model", recipe("raw"), "raw.yaml", "--seeds", "1", "01")
+    outcome = asd("run", *FAN, *where, *words)
+    assert outcome.status == 0, outcome.err
+    assert "run 1 of 1: " in outcome.err
+
+
 def test_a_failure_does_not_stop_the_others(asd, where, recipe, tmp_path):
     greedy = recipe("greedy", RAW.replace("k_source: 2", "k_source: 99"))
     outcome = asd("run", *FAN, *where, "--model", greedy, recipe("raw"), "--seeds", 1, 2)

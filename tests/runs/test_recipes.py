@@ -87,6 +87,37 @@ def test_a_recipe_that_cannot_work(old, new, complaint, flags, recipe, asd):
     assert complaint in outcome.complaint
 
 
+def test_every_machine_type_has_figures_of_its_own(flags, recipe, tmp_path, asd, monkeypatch):
+    titles = []
+
+    def score_plot(_, path, title, __):
+        titles.append((path, title))
+
+    monkeypatch.setattr("asd.report.figures.score_plot", score_plot)
+    assert asd("run", *flags, "--model", recipe()).status == 0
+    folder = tmp_path / "results" / "dev_data" / "mine_KNN"
+    stems = [f"mine_DCASE2023T2_seed13711_{machine}" for machine in ("fan", "valve")]
+    assert {path.name for path in folder.glob("*.png")} == {f"{stem}_roc.png" for stem in stems}
+    assert titles == [(folder / f"{stem}_anm_score.png", f"{stem}, KNN") for stem in stems]
+
+
+def test_a_recipe_is_found_from_another_folder(flags, recipe, tmp_path, asd, monkeypatch):
+    recipe()
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert asd("train", *flags, "--model", "mine.yaml").status == 0
+    monkeypatch.chdir("deeper")
+    tested = asd("test", *flags, "--model", "../mine.yaml")
+    assert tested.status == 0, tested.err
+    embedded = asd("embed", *flags, "--model", "../mine.yaml", "--out", tmp_path / "clips.npz")
+    assert embedded.status == 0, embedded.err
+    (tmp_path / "mine.yaml").rename("mine.yaml")  # the model's own folder does not matter either
+    tested = asd("test", *flags, "--model", "mine.yaml")
+    assert tested.status == 0, tested.err
+    model = tmp_path / "results/models/mine/mine_DCASE2023T2_seed13711/model.pt"
+    assert models(tmp_path) == [model]
+
+
 def models(tmp_path):
     return list((tmp_path / "results").rglob("model.pt"))
 
