@@ -1,9 +1,7 @@
-"""Small data sets of invented machines, in the folders and under the names of a challenge year."""
+"""Small data sets of invented machines, written into the folders of a challenge year."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +11,25 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from asd.audio.machine_sound import (
-    FAULTS,
     SAMPLE_RATE_HZ,
-    Condition,
-    Machine,
     background_noise,
-    draw_machine,
     faulty_sound,
     machine_sound,
     passing_noise,
     unit_level,
 )
+from asd.audio.synthetic_plan import (
+    PlannedClip,
+    SyntheticCounts,
+    plan_machine,
+    seeded_generator,
+)
 from asd.challenge.catalog import Challenge
-from asd.challenge.clips import LABELS, ClipName
 from asd.challenge.layout import machine_folder, split_folder
 from asd.errors import UserError
 from asd.files import folder_aside, write_text
+
+__all__ = ["SyntheticCounts", "label_list_path", "synthesize"]
 
 _LEVEL = 0.05
 """Root mean square of a clip: room for peaks 26 dB above it."""
@@ -38,51 +39,6 @@ _GAIN_DB = 2.0
 
 _FAR_DELAY = 40
 """Samples by which sound reaches the far microphone later: 0.86 m further away."""
-
-
-@dataclass(frozen=True)
-class SyntheticCounts:
-    """Numbers of clips per section.
-
-    Parameters
-    ----------
-    train_source, train_target
-        Training clips of each domain.
-    test_per_group
-        Test clips of each domain and label.
-    """
-
-    train_source: int = 60
-    train_target: int = 8
-    test_per_group: int = 12
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A section of a machine type, and the machine that is heard in it."""
-
-    challenge: Challenge
-    split: str
-    machine: str
-    number: str
-    sound: Machine
-
-
-@dataclass(frozen=True)
-class _PlannedClip:
-    """A clip to be made. `unlabelled` is the name that it gets where the label is kept back."""
-
-    section: _Section
-    folder: str
-    name: ClipName
-    condition: Condition
-    fault: str = ""
-    unlabelled: ClipName | None = None
-
-    @property
-    def path(self) -> str:
-        """Where the clip lies below its machine type's folder."""
-        return f"{self.folder}/{self.unlabelled or self.name}"
 
 
 def synthesize(
@@ -134,7 +90,7 @@ def synthesize(
     folders = [machine_folder(data, challenge, split, machine) for machine in wanted]
     _check(folders, seconds, overwrite)
     counts = clips or SyntheticCounts()
-    plans = [_plan_machine(challenge, split, machine, counts, seed) for machine in wanted]
+    plans = [plan_machine(challenge, split, machine, counts, seed) for machine in wanted]
     with tqdm(total=sum(len(plan) for plan in plans), desc="synthesize", unit="clip") as progress:
         for folder, plan in zip(folders, plans, strict=True):
             with _explained(folder), folder_aside(folder) as aside:
@@ -166,136 +122,17 @@ def _check(folders: Sequence[Path], seconds: tuple[float, float], overwrite: boo
             )
 
 
-def _generator(seed: int, *words: str) -> Generator:
-    """Random numbers of their own for what the words name."""
-    return np.random.default_rng([seed, zlib.crc32("/".join(words).encode())])
-
-
-# --- Which clips there are ---------------------------------------------------------------------
-
-
-def _plan_machine(
-    challenge: Challenge, split: str, machine: str, counts: SyntheticCounts, seed: int
-) -> list[_PlannedClip]:
-    """All clips of a machine type."""
-    plan: list[_PlannedClip] = []
-    for number in challenge.split(split).sections[machine]:
-        sound = draw_machine(_generator(seed, machine, number))
-        section = _Section(challenge, split, machine, number, sound)
-        tests: list[_PlannedClip] = []
-        for domain in challenge.domains:
-            train_count = counts.train_source if domain == "source" else counts.train_target
-            plan += _group(section, "train", "train", domain, "normal", train_count)
-            folder = f"{domain}_test" if len(challenge.test_folders) > 1 else "test"
-            for label in LABELS:
-                tests += _group(section, folder, "test", domain, label, counts.test_per_group)
-        if split == "eval":
-            tests = _without_labels(tests, _generator(seed, machine, number, "order"))
-        plan += tests + _supplemental(section, counts.train_target)
-    return plan
-
-
-def _group(
-    section: _Section, folder: str, use: str, domain: str, label: str, count: int
-) -> list[_PlannedClip]:
-    """Clips of one use ("train" or "test"), domain and label: conditions and faults take turns."""
-    conditions = section.sound.conditions[domain]
-    faults = list(FAULTS) if label == "anomaly" else [""]
-    return [
-        _PlannedClip(
-            section,
-            folder,
-            _labelled_name(section, use, domain, label, index, conditions[index % len(conditions)]),
-            conditions[index % len(conditions)],
-            faults[index % len(faults)],
-        )
-        for index in range(count)
-    ]
-
-
-def _labelled_name(
-    section: _Section, use: str, domain: str, label: str, index: int, condition: Condition
-) -> ClipName:
-    challenge = section.challenge
-    if challenge.keyword == "id":
-        return ClipName("id", section.number, f"{index:08d}", label=label)
-    return ClipName(
-        challenge.keyword,
-        section.number,
-        f"{index:04d}",
-        domain=domain,
-        split=use,
-        label=label,
-        attributes=_attribute_text(section, use, condition),
-    )
-
-
-def _attribute_text(section: _Section, use: str, condition: Condition) -> str | None:
-    """The attributes as the file name gives them; None in test clips of 2021, as there."""
-    if use == "test" and section.challenge.year == 2021:
-        return None
-    if not _has_attributes(section):
-        return "noAttribute"
-    return "_".join(f"{key}_{value}" for key, value in condition.attributes)
-
-
-def _has_attributes(section: _Section) -> bool:
-    """Whether attributes are told; from 2024 on every other machine type hides them."""
-    machines = list(section.challenge.split(section.split).sections)
-    return section.challenge.year < 2024 or machines.index(section.machine) % 2 == 0
-
-
-def _without_labels(tests: list[_PlannedClip], rng: Generator) -> list[_PlannedClip]:
-    """Test clips of a section in random order, numbered through per folder, without labels."""
-    placed: list[_PlannedClip] = []
-    for folder in dict.fromkeys(clip.folder for clip in tests):
-        group = [clip for clip in tests if clip.folder == folder]
-        for number, index in enumerate(rng.permutation(len(group))):
-            clip = group[index]
-            tells_domain = clip.folder != "test"
-            name = ClipName(
-                clip.name.keyword,
-                clip.name.section,
-                f"{number:0{len(clip.name.number)}d}",
-                domain=clip.name.domain if tells_domain else None,
-                split=clip.name.split if tells_domain else None,
-            )
-            placed.append(
-                _PlannedClip(
-                    clip.section, folder, clip.name, clip.condition, clip.fault, unlabelled=name
-                )
-            )
-    return placed
-
-
-def _supplemental(section: _Section, count: int) -> list[_PlannedClip]:
-    """The clean-machine or noise-only clips of 2025; machine types have the one or the other."""
-    if section.challenge.year != 2025:
-        return []
-    label = "machine" if _has_attributes(section) else "noise"
-    conditions = section.sound.conditions["source"]
-    return [
-        _PlannedClip(
-            section,
-            "supplemental",
-            ClipName("section", section.number, f"{index:04d}", label=label, attributes=""),
-            conditions[index % len(conditions)],
-        )
-        for index in range(1, count + 1)
-    ]
-
-
 # --- How a clip sounds -------------------------------------------------------------------------
 
 
 def _write_clip(
     path: Path,
-    clip: _PlannedClip,
+    clip: PlannedClip,
     seconds: tuple[float, float],
     clutter_db: float | None,
     seed: int,
 ) -> None:
-    rng = _generator(seed, clip.section.machine, clip.folder, str(clip.name))
+    rng = seeded_generator(seed, clip.section.machine, clip.folder, str(clip.name))
     samples = round(rng.uniform(*seconds) * SAMPLE_RATE_HZ)
     signal = _render(clip, samples, rng)
     if clutter_db is not None:
@@ -312,7 +149,7 @@ def _cluttered(signal: NDArray[np.float64], clutter: NDArray[np.float64]) -> NDA
     return np.asarray(levels * np.stack(mixed, axis=1))
 
 
-def _render(clip: _PlannedClip, samples: int, rng: Generator) -> NDArray[np.float64]:
+def _render(clip: PlannedClip, samples: int, rng: Generator) -> NDArray[np.float64]:
     """Samples of shape (samples, channels), near microphone first, full scale 1."""
     machine = np.zeros(samples)
     if clip.fault:
@@ -333,7 +170,7 @@ def _render(clip: _PlannedClip, samples: int, rng: Generator) -> NDArray[np.floa
 # --- Files beside the clips --------------------------------------------------------------------
 
 
-def _write_attributes(folder: Path, plan: Sequence[_PlannedClip]) -> None:
+def _write_attributes(folder: Path, plan: Sequence[PlannedClip]) -> None:
     """Write attributes_NN.csv (2022 on): which clip has which attributes, where it is told."""
     if plan[0].section.challenge.year < 2022:
         return
@@ -341,7 +178,7 @@ def _write_attributes(folder: Path, plan: Sequence[_PlannedClip]) -> None:
         lines = ["file_name,d1p,d1v,d2p,d2v"]
         for clip in plan:
             if clip.name.section == section and clip.folder != "supplemental":
-                told = _has_attributes(clip.section) and clip.unlabelled is None
+                told = clip.section.has_attributes and clip.unlabelled is None
                 pairs = clip.condition.attributes if told else (("", ""),) * 2
                 words = [
                     f"{clip.section.machine}/{clip.path}",
@@ -351,7 +188,7 @@ def _write_attributes(folder: Path, plan: Sequence[_PlannedClip]) -> None:
         write_text(folder / f"attributes_{section}.csv", "\n".join(lines) + "\n")
 
 
-def _update_label_list(path: Path, plan: Sequence[_PlannedClip]) -> None:
+def _update_label_list(path: Path, plan: Sequence[PlannedClip]) -> None:
     """Put a machine type's block into the label list; the blocks of others stay.
 
     A block is a line with the machine type, then lines "unlabelled,labelled" (2020 with a third
@@ -368,7 +205,7 @@ def _update_label_list(path: Path, plan: Sequence[_PlannedClip]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _label_line(clip: _PlannedClip) -> str:
+def _label_line(clip: PlannedClip) -> str:
     line = f"{clip.unlabelled},{clip.name}"
     if clip.name.keyword == "id":
         line += f",{int(clip.name.label == 'anomaly')}"
