@@ -98,6 +98,5 @@ def _report(failures: Sequence[Failure], planned: int) -> None:
         raise UserError(failures[0].reason)
     for failure in failures:
         log.error("%s: %s", failure.job.label, failure.reason)
-    raise UserError(
-        f"{len(failures)} of {planned} jobs could not be done (see above); the others are done"
-    )
+    rest = "; the others are done" if len(failures) < planned else ""
+    raise UserError(f"{len(failures)} of {planned} jobs could not be done (see above){rest}")

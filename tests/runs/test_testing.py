@@ -246,11 +246,18 @@ def test_a_section_without_clips(tiny, asd, tiny_flags, tmp_path):
     done = asd("train", "-d", "--dataset", "DCASE2022T2", "--machine_types", "valve", *tiny_flags,
                "--dataset_directory", tiny.folder, "--result_directory", tmp_path,
                "--epochs", 1, "--jobs", 1)  # fmt: skip
-    assert done.complaint.startswith("2 of 3 jobs could not be done")
+    assert done.complaint == "2 of 3 jobs could not be done (see above); the others are done"
     assert "valve: no training clip of section 00" in done.err
     assert [path.parent.name for path in tmp_path.rglob("model.pt")] == [
         "DCASE2023T2-AE_DCASE2022T2valve_id(1_)_seed13711"
     ]
+
+
+def test_where_all_jobs_fail_none_is_said_to_be_done(shared_tiny, asd, tmp_path):
+    done = asd("test", "-d", "--machine_types", "fan", "valve", "--result_directory", tmp_path,
+               "--dataset_directory", shared_tiny.folder)  # fmt: skip
+    assert done.complaint == "2 of 2 jobs could not be done (see above)"
+    assert done.err.count("no such model; train it first") == 2
 
 
 def test_one_class_or_one_domain(tested, asd, flags, tiny, tmp_path):
