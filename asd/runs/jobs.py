@@ -102,10 +102,16 @@ def plan_jobs(config: Config) -> list[Job]:
     Raises
     ------
     UserError
-        A machine type, a section or the system is unknown, or a tag would name several models.
+        A machine type, a section or the system is unknown, a tag would name several models, or
+        sections are chosen for a model of all.
     """
     machines = config.machines
     if system_class(config.model).scope == "challenge":
+        if config.use_ids:
+            raise UserError(
+                f"--use_ids: {Path(config.model).stem} learns from all sections of all machine "
+                "types together; leave it out"
+            )
         return [Job(config, machines, (), config.model_name_suffix)]
     jobs = [job for machine in machines for job in _machine_jobs(config, machine)]
     if config.model_name_suffix and len(jobs) > len(machines):
@@ -138,7 +144,7 @@ def _tag(config: Config, sections: tuple[str, ...]) -> str:
 
 def failure_reason(job: Job, error: Exception) -> str:
     """What to tell of a job that ended in an error, foreseen or not."""
+    log.debug("%s failed", job.label, exc_info=error)
     if isinstance(error, UserError):
         return str(error)
-    log.debug("%s failed", job.label, exc_info=error)
     return f"{job.label}: failed with {type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from asd.audio.store import available_cores
 from asd.errors import UserError
-from asd.runs.jobs import Job
+from asd.runs.jobs import Job, failure_reason
 from asd.runs.training import epochs_done
 
 log = logging.getLogger(__name__)
@@ -74,11 +74,12 @@ def _run_elsewhere(
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    level = log.getEffectiveLevel()
     outcomes: dict[int, Failure | None] = {}
     for _ in range(_ATTEMPTS):
         waiting = [i for i in range(len(jobs)) if i not in outcomes]
         parallel = Parallel(n_jobs=at_once, batch_size=1, return_as="generator_unordered")
-        tasks = (delayed(_attempt_elsewhere)(i, work, jobs[i], threads) for i in waiting)
+        tasks = (delayed(_attempt_elsewhere)(i, work, jobs[i], threads, level) for i in waiting)
         try:
             outcomes.update(parallel(tasks))
             break
@@ -132,6 +133,8 @@ def default_at_once(jobs: Sequence[Job]) -> int:
 def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
     """Show the epochs done by all jobs together, read from their logs."""
     total = sum(job.config.epochs for job in jobs)
+    # Logs of earlier trainings lie there until their job's turn comes.
+    stale = {_written(job.folder.log) for job in jobs if not job.config.restart}
     finished = threading.Event()
     with tqdm(total=total, desc=f"training {len(jobs)} model(s)", unit="epoch") as bar:
 
@@ -140,7 +143,8 @@ def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
                 show()
 
         def show() -> None:
-            if news := sum(epochs_done(job.folder.log) for job in jobs) - bar.n:
+            logs = [job.folder.log for job in jobs if _written(job.folder.log) not in stale]
+            if news := sum(map(epochs_done, logs)) - bar.n:
                 bar.update(news)
 
         watcher = threading.Thread(target=follow, daemon=True)
@@ -153,21 +157,26 @@ def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
             show()
 
 
+def _written(file: Path) -> tuple[Path, int | None]:
+    """The file and when it was written; None where it is not there."""
+    try:
+        return file, file.stat().st_mtime_ns
+    except OSError:
+        return file, None
+
+
 def _attempt(work: Callable[[Job, int], None], job: Job, threads: int) -> Failure | None:
     try:
         work(job, threads)
-    except UserError as error:
-        return Failure(job, str(error))
     except Exception as error:  # one job's trouble, foreseen or not, must not stop the others
-        log.debug("%s failed", job.label, exc_info=True)
-        return Failure(job, f"{job.label}: failed with {type(error).__name__}: {error}")
+        return Failure(job, failure_reason(job, error))
     return None
 
 
 def _attempt_elsewhere(
-    number: int, work: Callable[[Job, int], None], job: Job, threads: int
+    number: int, work: Callable[[Job, int], None], job: Job, threads: int, log_level: int
 ) -> tuple[int, Failure | None]:
     from asd.logs import set_up_logging
 
-    set_up_logging()
+    set_up_logging(log_level)
     return number, _attempt(work, job, threads)

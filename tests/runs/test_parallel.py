@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import threading
@@ -7,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from asd.cli import main
 from asd.config import Config
 from asd.errors import UserError
+from asd.files import write_text
 from asd.runs.jobs import Job, plan_jobs
-from asd.runs.parallel import default_at_once, run_jobs
+from asd.runs.parallel import default_at_once, run_jobs, training_progress
 from asd.runs.training import epochs_done, train_together
-
-distributed = pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
 
 
 def touch_own_file(job: Job, threads: int) -> None:
@@ -37,6 +38,11 @@ def die_at_first(job: Job, threads: int) -> None:
 
 def always_die(job: Job, threads: int) -> None:  # noqa: ARG001
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_log_level(job: Job, threads: int) -> None:  # noqa: ARG001
+    level = logging.getLogger("asd").getEffectiveLevel()
+    (job.config.result_directory / f"{job.machines[0]}.{os.getpid()}").write_text(str(level))
 
 
 def jobs_of(tmp_path, *machines):
@@ -69,6 +75,45 @@ def test_a_job_that_kills_its_process_each_time_is_reported(tmp_path):
     assert "its process was killed, more than once" in failure.reason
 
 
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_other_processes_log_what_this_one_does(tmp_path, caplog, level):
+    with caplog.at_level(level, "asd"):
+        run_jobs(note_log_level, jobs_of(tmp_path, "ToyCar", "slider"), 2)
+    assert not list(tmp_path.glob(f"*.{os.getpid()}"))
+    assert [path.read_text() for path in tmp_path.iterdir()] == [str(level)] * 2
+
+
+def test_debugging_shows_where_a_job_failed(tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, "asd"):
+        run_jobs(touch_own_file, jobs_of(tmp_path, "fan", "valve"), 1)
+    shown = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert shown == ["the fan is out of order", "no valve"]
+
+
+@pytest.mark.parametrize(("restart", "at_first"), [(False, 0), (True, 3)])
+def test_progress_counts_no_epoch_of_an_earlier_training(tmp_path, monkeypatch, restart, at_first):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options)
+            bars.append(self)
+
+    monkeypatch.setattr("asd.runs.parallel.tqdm", Bar)
+    jobs = [
+        replace(job, config=replace(job.config, restart=restart))
+        for job in jobs_of(tmp_path, "fan", "valve")
+    ]
+    log = jobs[0].folder.log
+    write_text(log, "loss\n1\n1\n1\n")
+    with training_progress(jobs):
+        pass
+    with training_progress(jobs):
+        write_text(log, "loss\n1\n")
+        write_text(jobs[1].folder.log, "loss\n1\n1\n")
+    assert [bar.n for bar in bars] == [at_first, 3]
+
+
 def test_default_number_of_jobs(monkeypatch, tmp_path):
     monkeypatch.setattr("asd.runs.parallel.available_cores", lambda: 2)
     jobs = jobs_of(tmp_path, "ToyCar", "fan", "slider")
@@ -79,7 +124,12 @@ def test_default_number_of_jobs(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def cluster():
+def distributed():
+    return pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
+
+
+@pytest.fixture
+def cluster(distributed):
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as found:
@@ -118,6 +168,7 @@ def test_a_cluster_trains_the_same_models_though_a_worker_is_killed(tmp_path, ti
         assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+@pytest.mark.usefixtures("distributed")
 def test_no_scheduler_at_the_address(tmp_path, tiny_data, monkeypatch, capsys):
     monkeypatch.setattr("asd.runs.parallel._CONNECT_S", 1)
     assert train(tiny_data, tmp_path, "--cluster", "tcp://127.0.0.1:9") == 2

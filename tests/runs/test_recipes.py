@@ -101,6 +101,15 @@ def test_every_machine_type_has_figures_of_its_own(flags, recipe, tmp_path, asd,
     assert titles == [(folder / f"{stem}_anm_score.png", f"{stem}, KNN") for stem in stems]
 
 
+@pytest.mark.parametrize("command", ["train", "test", "run"])
+def test_sections_cannot_be_chosen(flags, recipe, tmp_path, asd, command):
+    outcome = asd(command, *flags, "--model", recipe(), "--use_ids", 0)
+    assert outcome.complaint == (
+        "--use_ids: mine learns from all sections of all machine types together; leave it out"
+    )
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_recipe_is_found_from_another_folder(flags, recipe, tmp_path, asd, monkeypatch):
     recipe()
     (tmp_path / "deeper").mkdir()
