@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from asd.evaluation.evaluator import SystemEvaluation
@@ -20,6 +19,7 @@ from asd.report.page import (
     shorten,
     style_axes,
 )
+from asd.report.tables import draw_shaded_table, shade_limits
 
 _METRICS = ("AUC (source)", "AUC (target)", "pAUC")
 
@@ -78,36 +78,13 @@ def draw_metrics(systems: Sequence[SystemEvaluation], title: str = "") -> Figure
     values = 100 * np.array(tables, dtype=float)  # (metrics, systems, machines)
     figure = new_figure(3.2 + len(_METRICS) * (0.9 + 0.42 * len(order)), title)
     panels = figure.subplots(len(_METRICS), 1, squeeze=False, sharex=True)[:, 0]
-    limits = float(np.nanmin(values)), float(np.nanmax(values))
+    names = [shorten(system.name) for system in order]
     for axes, metric, table in zip(panels, _METRICS, values, strict=True):
-        style_axes(axes)
+        texts = [[f"{value:.1f}" for value in row] for row in table]
+        draw_shaded_table(axes, table, texts, names, machines, shade_limits(values))
         axes.set_title(f"{metric} [%]", fontsize=TEXT_SIZE, loc="left")
-        _draw_table(axes, table, limits)
-        axes.set_yticks(range(len(order)), [shorten(s.name) for s in order], fontsize=SMALL_SIZE)
-    panels[-1].set_xticks(
-        range(len(machines)), [shorten(m) for m in machines], fontsize=SMALL_SIZE, rotation=35.0,
-        ha="right", rotation_mode="anchor",
-    )  # fmt: skip
     return figure
 
 
 def _mean(system: SystemEvaluation, machine: str, metric: str) -> float:
     return harmonic_mean(p.metrics[metric] for p in system.sections if p.machine == machine)
-
-
-def _draw_table(
-    axes: Axes,
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    limits: tuple[float, float],
-) -> None:
-    """Numbers on a shade; `values` has shape (rows, columns)."""
-    low, high = limits
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.imshow(values, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
-    for (row, column), value in np.ndenumerate(values):
-        is_dark = np.isfinite(value) and value > low + 0.65 * (high - low)
-        axes.text(
-            column, row, f"{value:.1f}" if np.isfinite(value) else "-", ha="center", va="center",
-            fontsize=SMALL_SIZE, color="white" if is_dark else "black",
-        )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from asd.report.page import (
     DARK,
@@ -105,10 +106,9 @@ def heat_map(
     title: str = "",
     *,
     std: npt.ArrayLike | None = None,
-    label: str = "official score",
 ) -> None:
     """Write the picture of `draw_heat_map`."""
-    save_figure(draw_heat_map(mean, systems, machines, title, std=std, label=label), path)
+    save_figure(draw_heat_map(mean, systems, machines, title, std=std), path)
 
 
 def draw_heat_map(
@@ -118,50 +118,77 @@ def draw_heat_map(
     title: str = "",
     *,
     std: npt.ArrayLike | None = None,
-    label: str = "official score",
 ) -> Figure:
-    """A table of numbers in which higher ones are darker; "-" where there is none.
+    """Official scores as a shaded table, with a bar that tells the shades.
 
     Parameters
     ----------
     mean, std
         Shape (systems, machines); over seeds. The standard deviation is written below the mean.
-    label
-        What the numbers are.
     """
     means = np.asarray(mean, dtype=float).reshape(len(systems), len(machines))
     spreads = np.broadcast_to(np.asarray(np.nan if std is None else std, dtype=float), means.shape)
     figure = new_figure(3.0 + 0.95 * len(systems), title)
     axes = figure.add_subplot()
-    style_axes(axes)
-    axes.spines[:].set_visible(False)
-    shown = means[np.isfinite(means)]
-    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
-    image = axes.imshow(means, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
-    axes.set_xticks(range(len(machines)), [shorten(m) for m in machines], fontsize=SMALL_SIZE)
-    axes.tick_params(axis="x", labelrotation=35.0)
-    for tick in axes.get_xticklabels():
-        tick.set(ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(systems)), [shorten(s, 44) for s in systems], fontsize=SMALL_SIZE)
-    for (row, column), value in np.ndenumerate(means):
-        dark = np.isfinite(value) and value > low + 0.65 * (high - low)
-        axes.text(
-            column,
-            row,
-            _cell(float(value), float(spreads[row, column])),
-            ha="center",
-            va="center",
-            fontsize=SMALL_SIZE,
-            color="white" if dark else "black",
-        )
+    rows = zip(means, spreads, strict=True)
+    texts = [[_cell(*pair) for pair in zip(*row, strict=True)] for row in rows]
+    names = [shorten(system, 44) for system in systems]
+    image = draw_shaded_table(axes, means, texts, names, machines, shade_limits(means))
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
-    bar.set_label(label, fontsize=TEXT_SIZE)
+    bar.set_label("official score", fontsize=TEXT_SIZE)
     bar.ax.tick_params(labelsize=SMALL_SIZE, length=2)
     bar.outline.set_visible(False)
     return figure
 
 
 def _cell(mean: float, std: float) -> str:
-    if not np.isfinite(mean):
-        return "-"
     return f"{mean:.3f}\n± {std:.3f}" if np.isfinite(std) else f"{mean:.3f}"
+
+
+def shade_limits(values: FloatArray) -> tuple[float, float]:
+    """The lowest and the highest finite value, which get the ends of the shades; 0 and 1 if none.
+
+    `values` has any shape.
+    """
+    shown = values[np.isfinite(values)]
+    return (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
+
+
+def draw_shaded_table(
+    axes: Axes,
+    values: FloatArray,
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    limits: tuple[float, float],
+) -> AxesImage:
+    """A table of numbers in which higher ones are darker; "-" where there is none.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, columns).
+    texts
+        How the finite values are written, of the same shape.
+    rows, columns
+        Names of the rows, and of the columns, which are cut where they are too long.
+    limits
+        The values with the lightest and the darkest shade.
+    """
+    low, high = limits
+    style_axes(axes)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    image = axes.imshow(values, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
+    for (row, column), value in np.ndenumerate(values):
+        is_dark = np.isfinite(value) and value > low + 0.65 * (high - low)
+        axes.text(
+            column, row, texts[row][column] if np.isfinite(value) else "-", ha="center",
+            va="center", fontsize=SMALL_SIZE, color="white" if is_dark else "black",
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL_SIZE)
+    axes.set_xticks(
+        range(len(columns)), [shorten(name) for name in columns], fontsize=SMALL_SIZE,
+        rotation=35.0, ha="right", rotation_mode="anchor",
+    )  # fmt: skip
+    return image

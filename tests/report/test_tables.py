@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from asd.report.tables import draw_heat_map, draw_summary_plot, heat_map, summary_plot
+from asd.report.tables import (
+    draw_heat_map,
+    draw_summary_plot,
+    heat_map,
+    shade_limits,
+    summary_plot,
+)
 
 NAN = float("nan")
 VALUES = {
@@ -57,7 +63,7 @@ def test_heat_map_writes_mean_and_deviation(tmp_path):
     mean = np.array([[0.9, 0.5, NAN], [0.61, 0.7, 0.8]])
     std = np.array([[0.01, NAN, NAN], [0.002, 0.03, 0.0]])
     systems, machines = ["MSE", "MAHALA"], ["fan", "ToyCar", "a" * 20 + "z" * 20]
-    figure = draw_heat_map(mean, systems, machines, "2023", std=std, label="AUC (source)")
+    figure = draw_heat_map(mean, systems, machines, "2023", std=std)
     axes, bar = figure.axes
     assert [text.get_text() for text in axes.texts] == [
         "0.900\n± 0.010", "0.500", "-", "0.610\n± 0.002", "0.700\n± 0.030", "0.800\n± 0.000",
@@ -66,7 +72,7 @@ def test_heat_map_writes_mean_and_deviation(tmp_path):
     assert [label.get_text() for label in axes.get_yticklabels()] == systems
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["fan", "ToyCar", "a" * 11 + "…" + "z" * 12]
-    assert bar.get_ylabel() == "AUC (source)"
+    assert bar.get_ylabel() == "official score"
     heat_map(mean, systems, machines, tmp_path / "heat.png", std=std)
     assert (tmp_path / "heat.png").is_file()
 
@@ -75,3 +81,8 @@ def test_heat_map_writes_mean_and_deviation(tmp_path):
 def test_heat_map_of_one_cell(mean, tmp_path):
     heat_map(mean, ["MSE"], ["fan"], tmp_path / "heat.png")
     assert (tmp_path / "heat.png").is_file()
+
+
+def test_shades_of_nothing_have_limits():
+    assert shade_limits(np.array([[NAN, 0.2], [0.7, np.inf]])) == (0.2, 0.7)
+    assert shade_limits(np.full((1, 2), NAN)) == (0.0, 1.0)
