@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +60,3 @@ class Features:
     def window_counts(self, width: int, hop: int = 1) -> NDArray[np.int64]:
         """Number of windows of each clip, shape (clips,); 0 for a clip shorter than one."""
         return np.maximum(self.lengths - width + hop, 0) // hop
-
-    @cached_property
-    def contiguous(self) -> bool:
-        """Whether the clips lie one after the other in `rows`, without gaps."""
-        return bool(np.all(self.starts[1:] == self.starts[:-1] + self.lengths[:-1]))

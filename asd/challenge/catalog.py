@@ -64,7 +64,6 @@ class Challenge:
     channels: int
     sample_rate_hz: int
     domains: tuple[str, ...]
-    first_shot: bool
     test_folders: tuple[str, ...]
     submission_files: tuple[str, ...]
     official_score: OfficialScore
@@ -133,7 +132,7 @@ def _catalog() -> dict[str, Any]:
 
 
 def _parse_challenge(name: str, entry: Mapping[str, Any]) -> Challenge:
-    plain = {k: entry[k] for k in ("year", "keyword", "channels", "sample_rate_hz", "first_shot")}
+    plain = {k: entry[k] for k in ("year", "keyword", "channels", "sample_rate_hz")}
     score = entry["official_score"]
     return Challenge(
         name=name,

@@ -17,7 +17,6 @@ from pathlib import Path
 from asd.errors import UserError
 
 LABELS = ("normal", "anomaly")
-DOMAINS = ("source", "target")
 
 _NAME = re.compile(
     r"section_(?P<section>\d\d)"

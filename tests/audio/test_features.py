@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,11 +45,3 @@ def test_a_clip_is_a_view():
     assert clip.shape == (4, 2)
     assert np.shares_memory(clip, features.rows)
     assert clip[0, 0] == 6
-
-
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [([0, 1, 2], True), ([1, 2], True), ([0, 2], False), ([1, 0], False), ([2], True)],
-)
-def test_contiguous_tells_whether_clips_follow_each_other(chosen, expected):
-    assert features_of([3, 4, 5]).select(chosen).contiguous is expected

@@ -17,7 +17,6 @@ from asd.systems.embedding.values import Range
 from asd.words import nearest as nearest  # recipe.py takes it from here
 
 T = TypeVar("T")
-_MISSING = object()
 _KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
