@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -89,7 +88,7 @@ def load_embeddings(path: Path) -> EmbeddedClips:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; write it with asd embed") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+    except Exception:  # numpy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path}: cannot be read as .npz; write it again with asd embed") from None
     for name in (field.name for field in fields(EmbeddedClips)):
         if name not in arrays:

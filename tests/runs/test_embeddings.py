@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from asd.errors import UserError
 from asd.runs.embeddings import load_embeddings
 from asd.runs.visualizing import project
 
@@ -139,6 +140,19 @@ def test_files_that_cannot_be_drawn(stored, tmp_path, asd):
     assert "holds no scores of these clips" in complaint(stored, "--results", tmp_path)
 
 
+def test_a_byte_damaged_anywhere_is_a_user_error_or_harmless(stored, tmp_path):
+    whole, refused = stored.read_bytes(), 0
+    places = range(0, len(whole), 17)
+    for at in places:
+        path = tmp_path / "damaged.npz"
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        try:
+            load_embeddings(path)
+        except UserError:
+            refused += 1
+    assert refused > len(places) / 2
+
+
 def test_umap_that_is_not_installed(stored, tmp_path, asd, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     complaint = asd("visualize", stored, "--out", tmp_path, "--method", "umap").complaint
@@ -146,7 +160,5 @@ def test_umap_that_is_not_installed(stored, tmp_path, asd, monkeypatch):
 
 
 def test_too_few_clips_for_a_map():
-    from asd.errors import UserError
-
     with pytest.raises(UserError, match="3 embeddings: a map needs 4"):
         project(np.eye(3, dtype=np.float32), "tsne")
