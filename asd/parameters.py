@@ -118,12 +118,12 @@ class Parameters:
     is_auto_download: bool = _parameter(False, "data", "download missing data")
     mono: bool | None = _parameter(
         None, "data",
-        "True: files must have one channel; False: several, of which --channel is used; "
+        "True: files must have one channel; False: two, of which --channel is used; "
         "null: as the challenge year says",
     )  # fmt: skip
     channel: str = _parameter(
         "left", "data",
-        "channel of files with several: left, right, or mix (their mean); a system hears one, so "
+        "channel of files with two: left, right, or mix (their mean); a system hears one, so "
         "for two run twice, with other --export_dir",
         _one_of("left", "right", "mix"),
     )  # fmt: skip
