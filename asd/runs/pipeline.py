@@ -38,8 +38,7 @@ def _train_jobs(config: Config, jobs: Sequence[Job]) -> list[Failure]:
     where = device(config)
     if where != "cpu" and not config.cluster:
         log.info("training on %s, %d model(s) together", where, len(jobs))
-        failed = train_together(jobs, available_cores())
-        return [Failure(job, str(error)) for job, error in failed]
+        return [Failure(job, why) for job, why in train_together(jobs, available_cores())]
     at_once = default_at_once(jobs)
     if not config.cluster:
         log.info("training on %s, %d model(s) at a time", where, at_once)
