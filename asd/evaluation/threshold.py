@@ -34,8 +34,8 @@ def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
     A fit hinges on the last digits of few samples, so this is scipy's, on the samples as they are.
     Where it can't succeed (a single sample, all samples equal, a fit that breaks down), a finished
     training must not be lost: the distribution then sits just above the largest sample, so that
-    the threshold is that sample, and a warning is logged. Samples that are not finite are left
-    out with a warning.
+    the threshold is that sample, and a warning is logged. Without any sample it sits at infinity,
+    above every score, with a warning too. Samples that are not finite are left out with a warning.
 
     Parameters
     ----------
@@ -45,9 +45,15 @@ def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
     Raises
     ------
     UserError
-        No sample is finite: the model is of no use.
+        There are samples, but none is finite: the model is of no use.
     """
     given = np.asarray(samples, dtype=np.float64).ravel()
+    if not given.size:
+        _log.warning(
+            "decision threshold: there is no normal score to fit it to, for want of training "
+            "clips; every clip will be decided normal"
+        )
+        return GammaFit(shape=1.0, loc=math.inf, scale=1.0)
     finite = given[np.isfinite(given)]
     if not finite.size:
         raise UserError(

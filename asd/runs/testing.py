@@ -1,6 +1,7 @@
 """Test the model of a job: scores, decisions, metrics, pictures."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,7 +98,13 @@ def _threshold(
             f"{path}: has no {kind} distribution of {score} scores to decide by (it was imported); "
             "train the model here, or set --threshold_fit batch and --score MSE or MAHALA"
         )
-    return GammaFit(*fits[score]).quantile(quantile)
+    threshold = GammaFit(*fits[score]).quantile(quantile)
+    if threshold == math.inf:
+        log.warning(
+            "%s %s: training had too few clips for a decision threshold; every clip is decided "
+            "normal", machine, score,
+        )  # fmt: skip
+    return threshold
 
 
 def _write_results(

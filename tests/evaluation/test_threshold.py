@@ -62,7 +62,12 @@ def test_samples_that_are_not_finite_are_left_out(caplog):
     assert "2 of 52 normal scores are not finite" in caplog.text
 
 
-@pytest.mark.parametrize("samples", [[], [math.nan, math.inf]])
-def test_no_finite_sample_is_refused(samples):
-    with pytest.raises(UserError, match="the training diverged"):
-        fit_gamma(samples)
+def test_no_finite_sample_is_refused():
+    with pytest.raises(UserError, match="none of the 2 normal scores is a finite number; the trai"):
+        fit_gamma([math.nan, math.inf])
+
+
+def test_without_any_sample_no_score_is_above_the_threshold(caplog):
+    fit = fit_gamma([])
+    assert [fit.quantile(q) for q in (0.01, 0.9)] == [math.inf, math.inf]
+    assert "there is no normal score to fit it to" in caplog.text

@@ -36,6 +36,11 @@ def smaller(text):
     return text
 
 
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
 @pytest.fixture
 def flags(shared_tiny, tmp_path):
     return (
@@ -66,7 +71,7 @@ def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, asd):
             folder = tmp_path / "results" / "dev_data" / f"{name}_{score}"
             ending = f"DCASE2023T2{machine}_section_00_test_seed13711.csv"
             for kind in ("anomaly_score", "decision_result"):
-                rows = list(csv.reader((folder / f"{kind}_{ending}").open(newline="")))
+                rows = read(folder / f"{kind}_{ending}")
                 assert len(rows) == 12
                 assert np.isfinite([float(value) for _, value in rows]).all()
             assert (folder / f"result_DCASE2023T2{machine}_test_seed13711_roc.csv").is_file()
@@ -193,3 +198,19 @@ def test_a_machine_without_target_clips(tiny, flags, recipe, asd):
     words = (*flags, "--machine_types", "fan", "--dataset_directory", tiny.folder)
     outcome = asd("run", *words, "--model", recipe())
     assert outcome.status == 0, outcome.err
+
+
+def test_too_few_clips_to_hold_some_out(tiny, flags, recipe, tmp_path, asd):
+    """Scores need no decision threshold: they are worth having without."""
+    tiny.train("fan", source=4, target=4)
+    tiny.test("fan")
+    words = (*flags, "--machine_types", "fan", "--dataset_directory", tiny.folder)
+    outcome = asd("run", *words, "--model", recipe())
+    assert outcome.status == 0, outcome.err
+    assert "there is no normal score to fit it to" in outcome.err
+    assert "fan KNN: training had too few clips for a decision threshold" in outcome.err
+    folder = tmp_path / "results" / "dev_data" / "mine_KNN"
+    (scores,) = map(read, folder.glob("anomaly_score_*.csv"))
+    (decisions,) = map(read, folder.glob("decision_result_*.csv"))
+    assert len({score for _, score in scores}) == 12
+    assert [decided for _, decided in decisions] == ["0"] * 12
