@@ -1,4 +1,4 @@
-"""Gaussian mixtures: likelihood as a score, and the choice of the number of components."""
+"""Gaussian mixtures: likelihood as a score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,56 +108,16 @@ def fit_mixture(
     covariance: str = "full",
     *,
     reg_covar: float = 1e-6,
-    seed: int = 0,
 ) -> "GaussianMixture":
     """scikit-learn's mixture, fitted to rows of shape (clips, dim)."""
     from sklearn.mixture import GaussianMixture
 
     try:
         return GaussianMixture(
-            n_components, covariance_type=covariance, reg_covar=reg_covar, random_state=seed
+            n_components, covariance_type=covariance, reg_covar=reg_covar, random_state=0
         ).fit(rows)
     except ValueError as error:
         raise UserError(
             f"no Gaussian mixture of {n_components} {covariance} components fits {len(rows)} "
             "clips; raise reg_covar or lower n_components"
         ) from error
-
-
-def choose_components(
-    rows: Array, max_components: int, criterion: str = "bic", *, folds: int = 5, seed: int = 0
-) -> tuple[int, Array]:
-    """The number of full-covariance components that explains held-out rows best.
-
-    For each number up to `max_components`, mixtures are fitted to all but one of `folds`
-    contiguous folds. The information criterion is taken on the fold held out:
-    -2 log-likelihood + p log(rows of the fold) for "bic", + 2p for "aic", with
-    p = n (dim + dim (dim + 1) / 2) + n - 1. unlabeledasd chooses its pseudo labels so.
-
-    Parameters
-    ----------
-    rows
-        Shape (clips, dim).
-    max_components
-        No more are tried than a mixture has rows to fit.
-
-    Returns
-    -------
-    The number, the smallest of those that are best; and minus the mean criterion for
-    1, 2, ... components.
-
-    Raises
-    ------
-    UserError
-        Fewer clips than folds.
-    """
-    check_choice("criterion", criterion, ("bic", "aic"))
-    check_enough("training", len(rows), "choosing n_components by folds", max(folds, 3))
-    held_out = np.array_split(np.arange(len(rows)), folds)
-    most = min(max_components, len(rows) - len(held_out[0]))
-    means = np.zeros(most)
-    for n in range(1, most + 1):
-        for fold in held_out:
-            mixture = fit_mixture(np.delete(rows, fold, axis=0), n, seed=seed)
-            means[n - 1] -= getattr(mixture, criterion)(rows[fold]) / folds
-    return int(means.argmax()) + 1, means
