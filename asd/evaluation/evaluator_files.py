@@ -35,10 +35,10 @@ def write_evaluation(
     systems: Sequence[SystemEvaluation],
     challenge: Challenge,
     result_folder: Path,
-    additional_folder: Path | None = None,
+    additional_folder: Path,
     teams: str = "teams",
 ) -> list[Path]:
-    """Write the result file of every system, and the additional tables if there is a folder.
+    """Write the result file of every system, and the additional tables.
 
     Parameters
     ----------
@@ -55,8 +55,6 @@ def write_evaluation(
     written = [result_folder / f"{system.name}_result.csv" for system in systems]
     for path, system in zip(written, systems, strict=True):
         write_rows(path, result_rows(system))
-    if additional_folder is None:
-        return written
     tables = {f"{s.name}/official_score.csv": official_rows([s], challenge) for s in systems}
     tables[f"{teams}_official_score.csv"] = official_rows(systems, challenge)
     tables[f"{teams}_official_score_paper.csv"] = paper_rows(systems, challenge)

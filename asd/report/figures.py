@@ -118,34 +118,28 @@ def score_plot(
     groups: Sequence[ScoreGroup],
     path: Path,
     title: str = "",
-    threshold: float | Mapping[str, float] | None = None,
-    *,
-    all_anomalies: bool = True,
+    threshold: float | None = None,
 ) -> None:
     """Write the picture of `draw_score_plot`."""
-    save_figure(draw_score_plot(groups, title, threshold, all_anomalies=all_anomalies), path)
+    save_figure(draw_score_plot(groups, title, threshold), path)
 
 
 def draw_score_plot(
     groups: Sequence[ScoreGroup],
     title: str = "",
-    threshold: float | Mapping[str, float] | None = None,
-    *,
-    all_anomalies: bool = True,
+    threshold: float | None = None,
 ) -> Figure:
     """Anomaly scores per section and domain: a box and every clip, normal beside anomalous.
 
-    Above each group stands its AUC. The axis is logarithmic where scores span decades.
+    Above each group stands its AUC, of its normal clips against all anomalies of its section. The
+    axis is logarithmic where scores span decades.
 
     Parameters
     ----------
     groups
         In the order to be shown.
     threshold
-        Decision threshold, of all sections or by section.
-    all_anomalies
-        AUC is that of a domain's normal clips against all anomalies of the section (the rule from
-        2022 on); if not, against the domain's own.
+        Decision threshold of all sections; None leaves it out.
     """
     figure = new_figure(8.0, title)
     axes = figure.add_subplot()
@@ -154,7 +148,7 @@ def draw_score_plot(
     for place, group in enumerate(groups):
         for label in _LABEL_STYLES:
             _draw_box(axes, place, label, group.of_label(label), generator)
-        area = auc(*_against(group, groups, all_anomalies))
+        area = auc(*_against(group, groups))
         if np.isfinite(area):
             axes.annotate(
                 f"AUC\n{area:.3f}",
@@ -165,7 +159,7 @@ def draw_score_plot(
                 fontsize=SMALL_SIZE,
             )
     finite = np.concatenate([np.empty(0), *(g.scores[np.isfinite(g.scores)] for g in groups)])
-    _draw_thresholds(axes, groups, threshold)
+    _draw_threshold(axes, len(groups), threshold)
     _scale_axis(axes, finite)
     _name_groups(axes, groups)
     handles, labels = axes.get_legend_handles_labels()
@@ -185,10 +179,9 @@ def roc_plot(
     title: str = "",
     *,
     max_fpr: float = 0.1,
-    all_anomalies: bool = True,
 ) -> None:
     """Write the picture of `draw_roc_plot`."""
-    save_figure(draw_roc_plot(groups, title, max_fpr=max_fpr, all_anomalies=all_anomalies), path)
+    save_figure(draw_roc_plot(groups, title, max_fpr=max_fpr), path)
 
 
 def draw_roc_plot(
@@ -196,7 +189,6 @@ def draw_roc_plot(
     title: str = "",
     *,
     max_fpr: float = 0.1,
-    all_anomalies: bool = True,
 ) -> Figure:
     """ROC curves, one panel per section, one line per domain.
 
@@ -209,17 +201,13 @@ def draw_roc_plot(
     figure = new_figure(1.0 + rows * (7.5 if columns < 3 else 5.4), title)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes, section in zip(panels, sections, strict=False):
-        _draw_roc_panel(
-            axes, section, [g for g in groups if g.section == section], max_fpr, all_anomalies
-        )
+        _draw_roc_panel(axes, section, [g for g in groups if g.section == section], max_fpr)
     for axes in panels[len(sections) :]:
         axes.remove()
     return figure
 
 
-def _draw_roc_panel(
-    axes: Axes, section: str, groups: Sequence[ScoreGroup], max_fpr: float, all_anomalies: bool
-) -> None:
+def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_fpr: float) -> None:
     style_axes(axes, "false positive rate", "true positive rate")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xticks=[0.0, 0.5, 1.0], yticks=[0.0, 0.5, 1.0])
@@ -228,7 +216,7 @@ def _draw_roc_panel(
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.6, linestyle=(0, (1, 3)))
     axes.set_title(f"section {section}" if section else "", fontsize=TEXT_SIZE)
     for group in groups:
-        truth, scores = _against(group, groups, all_anomalies)
+        truth, scores = _against(group, groups)
         curve = roc_curve(truth, scores)
         colour, line = _DOMAIN_STYLES.get(group.domain, ("black", "-."))
         if curve is None:
@@ -245,12 +233,12 @@ def _draw_roc_panel(
 
 
 def _against(
-    group: ScoreGroup, groups: Sequence[ScoreGroup], all_anomalies: bool
+    group: ScoreGroup, groups: Sequence[ScoreGroup]
 ) -> tuple[npt.NDArray[np.bool_], FloatArray]:
     """Truth and finite scores that a group's ROC curve is made of."""
     normal = group.of_label("normal")
-    pooled = [g for g in groups if g.section == group.section] if all_anomalies else [group]
-    anomalous = np.concatenate([g.of_label("anomaly") for g in pooled])
+    pooled = [g.of_label("anomaly") for g in groups if g.section == group.section]
+    anomalous = np.concatenate(pooled)
     truth = np.repeat([False, True], [len(normal), len(anomalous)])
     return truth, np.concatenate([normal, anomalous])
 
@@ -288,23 +276,18 @@ def _draw_box(
     )
 
 
-def _draw_thresholds(
-    axes: Axes, groups: Sequence[ScoreGroup], threshold: float | Mapping[str, float] | None
-) -> None:
-    if threshold is None:
+def _draw_threshold(axes: Axes, groups: int, threshold: float | None) -> None:
+    if groups == 0 or threshold is None or not np.isfinite(threshold):
         return
-    for place, group in enumerate(groups):
-        level = threshold.get(group.section) if isinstance(threshold, Mapping) else threshold
-        if level is not None and np.isfinite(level):
-            axes.plot(
-                [place - 0.5, place + 0.5],
-                [level, level],
-                color="black",
-                linestyle="--",
-                linewidth=1.0,
-                zorder=2,
-                label="decision threshold",
-            )
+    axes.plot(
+        [-0.5, groups - 0.5],
+        [threshold, threshold],
+        color="black",
+        linestyle="--",
+        linewidth=1.0,
+        zorder=2,
+        label="decision threshold",
+    )
 
 
 def _name_groups(axes: Axes, groups: Sequence[ScoreGroup]) -> None:

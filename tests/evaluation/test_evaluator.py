@@ -99,7 +99,7 @@ def read(path: Path) -> list[list[str]]:
 def test_result_file(made_up):
     folder, answers = made_up
     systems = evaluate_submissions(folder / "teams", folder / "truth", YEAR)
-    (path,) = write_evaluation(systems, YEAR, folder / "out")
+    path, *_ = write_evaluation(systems, YEAR, folder / "out", folder / "more")
     assert path.name == "system_result.csv"
     rows = read(path)
     expected = {machine: slow_metrics(one) for machine, one in answers.items()}

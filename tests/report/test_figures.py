@@ -77,12 +77,6 @@ def test_score_plot_shows_all_clips_and_the_auc_against_all_anomalies():
     assert axes.get_ylabel() == "anomaly score"
 
 
-def test_score_plot_by_the_rule_of_2021():
-    groups = [group("source", [1, 2, 3], [4, 2.5]), group("target", [3.5, 5], [6])]
-    (axes,) = draw_score_plot(groups, all_anomalies=False).axes
-    assert texts(axes) == ["AUC\n0.833", "AUC\n1.000"]
-
-
 def test_sections_do_not_share_anomalies():
     groups = [group("source", [1, 2], [3]), group("source", [5, 6], [4], section="01")]
     (axes,) = draw_score_plot(groups).axes
@@ -90,16 +84,19 @@ def test_sections_do_not_share_anomalies():
     assert tick_names(axes) == ["source\nsection 00", "source\nsection 01"]
 
 
-def test_threshold_is_drawn_at_its_height_for_its_section():
+def test_threshold_is_drawn_at_its_height():
     groups = [group("source", [1], [2]), group("source", [1], [2], section="01")]
-    figure = draw_score_plot(groups, threshold={"00": 1.5, "01": 1.7})
+    figure = draw_score_plot(groups, threshold=1.5)
     (axes,) = figure.axes
-    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert [line.get_xydata().tolist() for line in dashed] == [
-        [[-0.5, 1.5], [0.5, 1.5]],
-        [[0.5, 1.7], [1.5, 1.7]],
-    ]
+    (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed.get_xydata().tolist() == [[-0.5, 1.5], [1.5, 1.5]]
     assert legend(figure) == ["normal", "anomaly", "decision threshold"]
+
+
+@pytest.mark.parametrize("threshold", [None, NAN])
+def test_no_threshold(threshold):
+    figure = draw_score_plot([group("source", [1], [2])], threshold=threshold)
+    assert legend(figure) == ["normal", "anomaly"]
 
 
 def test_unlabelled_clips_have_their_own_box_and_no_auc():
