@@ -102,6 +102,16 @@ def test_the_command_line_answers_without_loading_heavy_libraries(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+def test_waiting_threads_are_told_to_sleep_before_torch_is_loaded():
+    program = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from asd.cli import main; "
+        "main(['train', '-d', '--epochs', 'x']); "
+        "sys.exit('torch' in sys.modules or os.environ['OMP_WAIT_POLICY'] != 'PASSIVE')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_loading_would_be_noticed():
     assert "scipy" in loaded_by("import scipy.linalg")
 

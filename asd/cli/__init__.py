@@ -14,6 +14,9 @@ from asd.errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    # Read when torch is loaded. Threads that wait for others then sleep; by default they spin, and
+    # where other programs want the cores, training on two threads took up to eight times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
