@@ -75,10 +75,6 @@ class AngularLoss(nn.Module):
         """The loss of each embedding, shape (N,), at the present scale."""
         return self._row_losses(self.cosines(embeddings), labels)
 
-    def log_probabilities(self, embeddings: Tensor) -> Tensor:
-        """Logarithms of p_c, shape (N, C), at the present scale and without a margin."""
-        return self._log_probabilities(self.cosines(embeddings))
-
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Cosines between embeddings and centres, shape (N, centres)."""
         return linear(normalize(embeddings, dim=-1), normalize(self.centres, dim=-1))
@@ -87,6 +83,7 @@ class AngularLoss(nn.Module):
         return -(labels * self._log_probabilities(cosines)).sum(dim=1)
 
     def _log_probabilities(self, cosines: Tensor) -> Tensor:
+        """Logarithms of p_c, shape (N, C), at the present scale and without a margin."""
         return (self.scale * cosines).log_softmax(dim=1)
 
 
