@@ -116,6 +116,8 @@ MISTAKES = {
     "summarize DCASE2023T2 -d --epochs 3": "unknown argument '--epochs'",
     "synthesize -d --test x": "--test: invalid int value: 'x'; see asd synthesize --help",
     "download -d --parts trian": "--parts: unknown 'trian'; did you mean train?; choose from train",
+    "gan bgan kdd run": "gan: unknown 'bgan'; did you mean bigan?; choose from gan, bigan",
+    "gan bigan": "the following arguments are required: DATA; see asd gan --help",
     "import-baseline": "the following arguments are required: FOLDER",
 }
 

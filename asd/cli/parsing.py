@@ -2,6 +2,7 @@
 
 import argparse
 import textwrap
+from collections.abc import Mapping
 from dataclasses import Field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            name = action.metavar or "/".join(action.option_strings)
+            name = action.metavar or "/".join(action.option_strings) or action.dest
             raise UserError(
                 f"{name}: unknown {value!r}{nearest_flag(str(value), action.choices)}; "
                 f"choose from {', '.join(map(str, action.choices))}"
@@ -75,12 +76,19 @@ def add_config(command: Any) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file of parameters")
 
 
-def add_parameter(group: Any, parameter: Field[Any]) -> None:
-    """Add the flags of a parameter, with its meaning and default as help."""
+def add_parameter(
+    group: Any, parameter: Field[Any], defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Add the flags of a parameter, with its meaning and default as help.
+
+    `defaults`, by name, are told in place of its own where the command has others.
+    """
+    default = (defaults or {}).get(parameter.name, parameter.default)
+    meaning = f"{parameter.metadata['meaning']}{_default_text(parameter, default)}"
     options: dict[str, Any] = {
         "dest": parameter.name,
         "default": argparse.SUPPRESS,
-        "help": f"{parameter.metadata['meaning']}{_default_text(parameter)}".replace("%", "%%"),
+        "help": meaning.replace("%", "%%"),
     }
     if parameter.name in SWITCHES:
         options["action"] = "store_true"
@@ -93,8 +101,7 @@ def add_parameter(group: Any, parameter: Field[Any]) -> None:
     group.add_argument(*reversed(flags_of(parameter)), **options)  # official spelling first
 
 
-def _default_text(parameter: Field[Any]) -> str:
-    default = parameter.default
+def _default_text(parameter: Field[Any], default: Any) -> str:
     said = "(default" in parameter.metadata["meaning"] or parameter.name in SWITCHES
     if said or default in (None, "", ()):
         return ""

@@ -1,6 +1,6 @@
 """Frame vectors for other programs, and the published table experiment of GAN and BiGAN."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ from tqdm import tqdm
 
 from asd.audio.store import available_cores
 from asd.config import Config
+from asd.parameters import parameter_fields
 from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
+from asd.runs.training import device
 from asd.systems.base import Epoch
 from asd.systems.gan.export import export_arrays, export_paths, write_npy
 from asd.systems.gan.tabular import Detection, load_kdd, run_table
@@ -42,32 +44,33 @@ def export_features(config: Config, folder: Path) -> Iterator[Path]:
                 yield from paths
 
 
-def run_kdd(model: str, given: Mapping[str, Any], scale: bool) -> Detection:
+def run_kdd(model: str, config: Config, flags: Container[str], scale: bool) -> Detection:
     """The published experiment on KDD Cup 99.
 
     Parameters
     ----------
     model
         "gan" or "bigan".
-    given
-        Parameters that differ from the published: any of w, d, methods (the first counts),
-        epochs, batch_size, learning_rate, seed.
+    config
+        Of its w, d, methods (the first counts), epochs, batch_size, learning_rate and seed, those
+        that `flags` names or that are not at their defaults take the place of the published.
+    flags
+        Names of parameters that were given as flags.
     scale
         Bring the columns to 0 ... 1.
 
     Raises
     ------
     UserError
-        The data can't be downloaded, or training diverged.
+        The data can't be downloaded, there is no such CUDA device, or training diverged.
     """
-    names = ("w", "d", "epochs", "batch_size", "learning_rate", "seed")
-    options = {name: given[name] for name in names if name in given}
-    if "methods" in given:
-        options["method"] = given["methods"][0].upper()
+    options = _unlike_published(config, flags)
+    where = device(config)
     table = load_kdd()
-    with tqdm(desc="training", unit="epoch", total=options.get("epochs", 50)) as bar:
+    with tqdm(desc="training", unit="epoch") as bar:
 
         def show(epoch: Epoch) -> None:
+            bar.total = epoch.total
             bar.update(epoch.number - bar.n)
 
         return run_table(
@@ -76,6 +79,24 @@ def run_kdd(model: str, given: Mapping[str, Any], scale: bool) -> Detection:
             table.y_test,
             model=model,
             scale=scale,
+            device=where,
             on_epoch=show,
             **options,
         )
+
+
+def _unlike_published(config: Config, flags: Container[str]) -> dict[str, Any]:
+    """Arguments of `run_table` that the user has set.
+
+    A file's values at their defaults are not: the official baseline.yaml names them all.
+    """
+    values = {
+        parameter.name: getattr(config, parameter.name)
+        for parameter in parameter_fields()
+        if parameter.name in flags or getattr(config, parameter.name) != parameter.default
+    }
+    names = ("w", "d", "epochs", "batch_size", "learning_rate", "seed")
+    options = {name: values[name] for name in names if name in values}
+    if "methods" in values:
+        options["method"] = values["methods"][0].upper()
+    return options

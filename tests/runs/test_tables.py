@@ -1,8 +1,21 @@
+import inspect
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from asd.cli import main
-from asd.systems.gan.tabular import Table
+from asd.cli.gan import KDD_PARAMETERS
+from asd.systems.gan.tabular import Detection, Table, run_table
+
+BASELINE = Path(__file__).parents[2] / "baseline.yaml"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Stand in an empty folder: no test may find the repository's own baseline.yaml."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
 
 
 @pytest.fixture
@@ -46,6 +59,64 @@ def test_kdd_prints_how_well_the_anomalies_are_found(monkeypatch, capsys):
     words = capsys.readouterr().out.split()
     assert words[0::2] == ["precision", "recall", "F1"]
     assert float(words[5]) == 1.0  # far away in all three columns
+
+
+@pytest.fixture
+def kdd_arguments(monkeypatch):
+    """Run the experiment's command without the experiment; gives what run_table would be told."""
+    told = {}
+
+    def run_table(*_, **options):
+        told.update(options)
+        return Detection(0.5, 0.5, 0.5)
+
+    monkeypatch.setattr("asd.runs.tables.load_kdd", lambda: Table(*(np.zeros((1, 1)),) * 3))
+    monkeypatch.setattr("asd.runs.tables.run_table", run_table)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def run(*flags):
+        told.clear()
+        assert main(["gan", "bigan", "kdd", "run", *map(str, flags)]) == 0
+        return {name: told[name] for name in told if name not in ("model", "scale", "on_epoch")}
+
+    return run
+
+
+def test_kdd_is_as_published_unless_told_otherwise(kdd_arguments, tmp_path):
+    assert kdd_arguments("--config", BASELINE) == {"device": "cpu"}  # all at their defaults there
+    file = tmp_path / "mine.yaml"
+    file.write_text("--epochs: 3\n--w: 0.2\n--methods: [fm, cross-e]\n--n_mels: 4\n")
+    expected = {"device": "cpu", "epochs": 3, "w": 0.2, "method": "FM"}
+    assert kdd_arguments("--config", file) == expected
+    # A flag is meant as it stands, also at what is a default elsewhere.
+    flags = ("--nb_epochs=100", "--batch_size=256", "--m=cross-e", "--rd=13711")
+    assert kdd_arguments("--config", file, *flags) == {
+        "device": "cpu", "epochs": 100, "w": 0.2, "method": "CROSS-E", "batch_size": 256,
+        "seed": 13711,
+    }  # fmt: skip
+
+
+def test_kdd_runs_where_it_is_told(kdd_arguments, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert kdd_arguments() == {"device": "cuda:0"}
+    assert kdd_arguments("--gpu_id=1") == {"device": "cuda:1"}
+    assert kdd_arguments("--use_cuda=False") == {"device": "cpu"}
+
+
+def test_kdd_offers_only_what_it_uses_and_tells_the_published_values(capsys):
+    published = inspect.signature(run_table).parameters
+    for name, value in KDD_PARAMETERS.items():
+        if name == "methods":
+            assert value == (published["method"].default,)
+        elif name in published:
+            assert value == published[name].default, name
+    with pytest.raises(SystemExit):
+        main(["gan", "bigan", "kdd", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "passes over the training data (default: 50)" in text
+    assert main(["gan", "bigan", "kdd", "run", "--n_mels=4"]) == 2
+    assert "unknown argument '--n_mels=4'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
