@@ -28,7 +28,7 @@ class GammaFit:
         return float(gammaincinv(self.shape, q) * self.scale + self.loc)
 
 
-def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
+def fit_gamma(samples: npt.ArrayLike, name: str = "decision threshold") -> GammaFit:
     """Fit shape, location and scale by maximum likelihood, as the public baseline does.
 
     A fit hinges on the last digits of few samples, so this is scipy's, on the samples as they are.
@@ -41,6 +41,8 @@ def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
     ----------
     samples : (n,)
         Anomaly scores of normal sound.
+    name
+        What the fit is for, in messages.
 
     Raises
     ------
@@ -50,24 +52,26 @@ def fit_gamma(samples: npt.ArrayLike) -> GammaFit:
     given = np.asarray(samples, dtype=np.float64).ravel()
     if not given.size:
         _log.warning(
-            "decision threshold: there is no normal score to fit it to, for want of training "
-            "clips; every clip will be decided normal"
+            "%s: there is no normal score to fit it to, for want of training clips; "
+            "every clip will be decided normal",
+            name,
         )
         return GammaFit(shape=1.0, loc=math.inf, scale=1.0)
     finite = given[np.isfinite(given)]
     if not finite.size:
         raise UserError(
-            f"decision threshold: none of the {given.size} normal scores is a finite number; "
+            f"{name}: none of the {given.size} normal scores is a finite number; "
             "the training diverged, so train again with a lower learning rate"
         )
     if finite.size < given.size:
         _log.warning(
-            "decision threshold: %d of %d normal scores are not finite and left out",
+            "%s: %d of %d normal scores are not finite and left out",
+            name,
             given.size - finite.size,
             given.size,
         )
     fit = _maximum_likelihood(finite) if finite.min() < finite.max() else None
-    return fit or _above_largest(finite)
+    return fit or _above_largest(finite, name)
 
 
 def _maximum_likelihood(samples: npt.NDArray[np.float64]) -> GammaFit | None:
@@ -84,11 +88,12 @@ def _maximum_likelihood(samples: npt.NDArray[np.float64]) -> GammaFit | None:
     return fit if math.isfinite(fit.quantile(0.5)) else None
 
 
-def _above_largest(samples: npt.NDArray[np.float64]) -> GammaFit:
+def _above_largest(samples: npt.NDArray[np.float64], name: str) -> GammaFit:
     largest = float(samples.max())
     _log.warning(
-        "decision threshold: no gamma distribution fits the normal scores (%d of them, %g to %g); "
+        "%s: no gamma distribution fits the normal scores (%d of them, %g to %g); "
         "the largest one becomes the threshold",
+        name,
         samples.size,
         samples.min(),
         largest,

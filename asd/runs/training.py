@@ -147,7 +147,10 @@ def _fit_thresholds(system: System, machine: str) -> dict[str, dict[str, list[fl
     fits: dict[str, dict[str, list[float]]] = {}
     for kind in system.threshold_kinds:
         samples = system.threshold_samples(kind, machine)
-        gammas = {score: fit_gamma(values) for score, values in samples.items()}
+        gammas = {
+            score: fit_gamma(values, f"{machine} {score}: decision threshold")
+            for score, values in samples.items()
+        }
         fits[kind] = {score: [g.shape, g.loc, g.scale] for score, g in gammas.items()}
     return fits
 

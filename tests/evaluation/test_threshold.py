@@ -49,9 +49,10 @@ def test_quantile_is_scipys():
 )
 def test_samples_that_no_gamma_fits_give_the_largest(samples, caplog):
     with caplog.at_level(logging.WARNING):
-        fit = fit_gamma(samples)
+        fit = fit_gamma(samples, "fan MSE")
     assert fit.quantile(0.9) == pytest.approx(max(samples), rel=1e-7, abs=1e-300)
     assert fit.quantile(0.9) >= max(samples)
+    assert "fan MSE: no gamma distribution fits" in caplog.text
     assert "the largest one becomes the threshold" in caplog.text
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from asd.errors import UserError
 from asd.systems.embedding.values import Range
-from asd.words import nearest as nearest  # recipe.py takes it from here
+from asd.words import nearest
 
 T = TypeVar("T")
 _KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
