@@ -25,7 +25,7 @@ say "./03_summarize_results.sh DCASE2023T2 -d"
 
 cat <<END
 
-Tables and their figure:   demo/results/dev_data/baseline/summarize/DCASE2023T2/
+Tables and figures:        demo/results/dev_data/baseline/summarize/DCASE2023T2/
 Scores, decisions, plots:  demo/results/dev_data/baseline_MSE/ and baseline_MAHALA/
 Models and loss curves:    demo/results/models/baseline/
 The clips, to listen to:   demo/data/dcase2023t2/dev_data/raw/
