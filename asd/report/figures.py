@@ -192,8 +192,9 @@ def draw_roc_plot(
 ) -> Figure:
     """ROC curves, one panel per section, one line per domain.
 
-    The strip of false positive rates that pAUC is taken over is shaded. Parameters as in
-    `draw_score_plot`.
+    A curve is of the domain's normal clips against all anomalies of the section, as AUC is; pAUC
+    is of the domain's own clips. Both are those of the result table. The strip of false positive
+    rates that pAUC is taken over is shaded. Parameters as in `draw_score_plot`.
     """
     sections = list(dict.fromkeys(group.section for group in groups)) or [""]
     columns = min(3, len(sections))
@@ -209,7 +210,7 @@ def draw_roc_plot(
 
 def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_fpr: float) -> None:
     style_axes(axes, "false positive rate", "true positive rate")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
     axes.set(xticks=[0.0, 0.5, 1.0], yticks=[0.0, 0.5, 1.0])
     axes.label_outer()
     axes.axvspan(0.0, max_fpr, color=FAINT, linewidth=0, zorder=0)
@@ -222,8 +223,9 @@ def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_
         if curve is None:
             axes.plot([], [], color=colour, linestyle=line, label=f"{group.domain}: one class only")
             continue
-        area, part = auc(truth, scores), partial_auc(truth, scores, max_fpr)
-        label = f"{group.domain}: AUC {area:.3f}, pAUC {part:.3f}"
+        part = partial_auc(*_against(group, [group]), max_fpr)
+        label = f"{group.domain}: AUC {auc(truth, scores):.3f}"
+        label += f", pAUC {part:.3f}" if np.isfinite(part) else ", no pAUC"
         axes.plot(*curve, color=colour, linestyle=line, linewidth=1.3, label=label)
     if groups:
         axes.legend(
@@ -297,11 +299,21 @@ def _name_groups(axes: Axes, groups: Sequence[ScoreGroup]) -> None:
     names = []
     for place, group in enumerate(groups):
         starts = place == 0 or groups[place - 1].section != group.section
-        names.append(f"{group.domain}\nsection {group.section}" if starts else group.domain)
+        name = _domain_text(group, groups)
+        names.append(f"{name}\nsection {group.section}" if starts else name)
         if starts and place > 0:
             axes.axvline(place - 0.5, color=FAINT, linewidth=0.6, zorder=0)
     size = TEXT_SIZE if len(groups) <= 8 else SMALL_SIZE
     axes.set_xticklabels(names, fontsize=size)
+
+
+def _domain_text(group: ScoreGroup, groups: Sequence[ScoreGroup]) -> str:
+    """The domain; "unlabelled" where names tell neither it nor the label.
+
+    Clips whose names tell no domain count as source: it is known where the section has both.
+    """
+    domains = {g.domain for g in groups if g.section == group.section}
+    return "unlabelled" if group.is_anomaly is None and domains == {"source"} else group.domain
 
 
 def _scale_axis(axes: Axes, values: FloatArray) -> None:

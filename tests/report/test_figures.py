@@ -3,6 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from asd.evaluation.results import SectionScores, section_result
 from asd.report.figures import (
     ScoreGroup,
     draw_loss_curve,
@@ -104,6 +105,15 @@ def test_unlabelled_clips_have_their_own_box_and_no_auc():
     assert strips(figure.axes[0]) == [[1.0, 2.0]]
     assert texts(figure.axes[0]) == []
     assert legend(figure) == ["unlabelled"]
+    assert tick_names(figure.axes[0]) == ["unlabelled\nsection 00"]
+
+
+def test_unlabelled_clips_of_both_domains_keep_their_names():  # 2021
+    scores = np.array([1.0, 2.0])
+    groups = [ScoreGroup("00", domain, None, scores) for domain in ("source", "target")]
+    groups.append(ScoreGroup("01", "source", None, scores))
+    names = tick_names(draw_score_plot(groups).axes[0])
+    assert names == ["source\nsection 00", "target", "unlabelled\nsection 01"]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +182,32 @@ def test_roc_plot_has_a_panel_per_section_and_a_line_per_domain():
     # Falling thresholds meet the anomalies 6 and 4, then normal 3, then anomaly 2.5.
     corners = {(round(x, 3), round(y, 3)) for x, y in source.get_xydata()}
     assert {(0, 0), (0, 0.667), (0.333, 0.667), (0.333, 1), (1, 1)} <= corners
+
+
+def test_roc_legend_shows_the_values_of_the_result_table():
+    rng = np.random.default_rng(0)
+    scores, is_anomaly, is_target = rng.normal(size=80), rng.random(80) < 0.5, rng.random(80) < 0.4
+    clips = SectionScores("00", scores, is_anomaly, is_target, np.zeros(80, dtype=int))
+    table = section_result(clips, two_domains=True, max_fpr=0.3)
+    domains = {"source": ~is_target, "target": is_target}
+    groups = [ScoreGroup("00", d, is_anomaly[own], scores[own]) for d, own in domains.items()]
+    (axes,) = draw_roc_plot(groups, max_fpr=0.3).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        f"{d}: AUC {table[f'AUC ({d})']:.3f}, pAUC {table[f'pAUC ({d})']:.3f}" for d in domains
+    ]
+
+
+def test_a_domain_without_anomalies_has_no_pauc():
+    groups = [group("source", [1, 2], [3]), group("target", [1, 4], [])]
+    names = [line.get_label() for line in draw_roc_plot(groups).axes[0].lines]
+    assert "target: AUC 0.500, no pAUC" in names
+
+
+def test_perfect_curves_do_not_lie_on_the_frame():
+    (axes,) = draw_roc_plot([group("source", [1, 2], [3])]).axes
+    pixels = axes.transData.transform([(0, 0), (1, 1)]) - axes.bbox.min
+    assert pixels.min() > 3
+    assert (axes.bbox.size - pixels[1]).min() > 3
 
 
 @pytest.mark.parametrize("max_fpr", [0.1, 0.25])
