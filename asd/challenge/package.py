@@ -14,6 +14,7 @@ from pathlib import Path
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.submission import (
+    KINDS,
     KnownClips,
     Problem,
     SectionFile,
@@ -81,9 +82,11 @@ def gather_submission(
         if path.is_file():
             lines = _lines_of_domain(read_lines(path).lines, file, challenge)
             texts[file.name] = SubmissionText(path, lines)
+            problems += _age_problems(path, challenge)
         else:
             way = "test on unlabelled clips: asd test -e without test_rename/"
             problems.append(Problem(path, None, f"is missing; {way}"))
+    problems = list(dict.fromkeys(problems))  # in 2021 two files are made of one
     problems += text_problems(texts, wanted, challenge, clips)
     return {name: "".join(f"{li}\n" for li in text.lines) for name, text in texts.items()}, problems
 
@@ -94,6 +97,32 @@ def _lines_of_domain(lines: Iterable[str], file: SectionFile, challenge: Challen
     return [
         line for line in lines if file.domain is None or not any(word in line for word in others)
     ]
+
+
+def _age_problems(path: Path, challenge: Challenge) -> list[Problem]:
+    """Whether a file is of an earlier model than the test step's own results beside it.
+
+    A test on labelled clips writes those alone. They call the clips by other names, so values are
+    compared; a file with the values of any of them is of a model that still stands.
+    """
+    kind = next(word for word in KINDS if path.name.startswith(word))
+    stem = path.name.removeprefix(kind).removesuffix(".csv")
+    results = list(path.parent.glob(f"{kind}{challenge.name}{stem}_*.csv"))
+    newest = max(results, key=_time, default=path)
+    if _time(newest) <= _time(path) or _values(path) in map(_values, results):
+        return []
+    way = "move test_rename/ away and test on the unlabelled clips again: asd test -e"
+    what = f"is older than {newest.name}, and has other values: an earlier model's; {way}"
+    return [Problem(path, None, what)]
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _values(path: Path) -> list[str]:
+    """What a file says of its clips, in an order that does not depend on their names."""
+    return sorted(line.rpartition(",")[2] for line in read_lines(path).lines)
 
 
 def write_package(

@@ -26,7 +26,8 @@ from asd.challenge.layout import machine_folder
 from asd.errors import UserError
 
 _LABEL = re.compile(r"[^_]+_[^_]+_task2_\d+")
-_KINDS = ("anomaly_score_", "decision_result_")
+KINDS = ("anomaly_score_", "decision_result_")
+"""How the names of files begin."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SubmissionText:
 
 def submission_names(machine: str, section: str) -> tuple[str, str]:
     """Names of the score file and the decision file in a submission, from 2022 on."""
-    scores, decisions = (f"{kind}{machine}_section_{section}_test.csv" for kind in _KINDS)
+    scores, decisions = (f"{kind}{machine}_section_{section}_test.csv" for kind in KINDS)
     return scores, decisions
 
 
@@ -154,7 +155,7 @@ def check_submission(folder: Path, challenge: Challenge, clips: KnownClips) -> l
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one with the CSV files")
-    found = sorted(path for path in folder.glob("*.csv") if path.name.startswith(_KINDS))
+    found = sorted(path for path in folder.glob("*.csv") if path.name.startswith(KINDS))
     if not found:
         raise UserError(
             f"{folder}: no anomaly_score_*.csv in it; name the folder that holds the CSV files "
@@ -192,7 +193,7 @@ def _name_problems(
     problems = []
     for path in found:
         # The test step's own result files may lie beside those of the submission.
-        is_result = any(path.name.startswith(f"{kind}{challenge.name}") for kind in _KINDS)
+        is_result = any(path.name.startswith(f"{kind}{challenge.name}") for kind in KINDS)
         if path.name not in names and not is_result:
             near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.94)
             way = f"rename it to {near[0]} or remove it" if near else "remove it"

@@ -1,5 +1,6 @@
 """Submissions checked and packed, on made-up answers for the clips of a small list."""
 
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -279,6 +280,47 @@ def test_pack_command_refuses_what_cannot_be_sent(tmp_path, capsys, monkeypatch)
     assert f"{SCORES}, line 1: the score is inf" in printed
     assert f"{DECISIONS}: is missing" in printed
     assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("same", "newer", "refused"),
+    [
+        (False, True, True),  # trained again, then tested on labelled clips
+        (True, True, False),  # the same model, tested again on labelled clips
+        (False, False, False),  # tested on unlabelled clips after that
+    ],
+)
+def test_results_of_an_earlier_model_are_not_packed(tmp_path, same, newer, refused):
+    clips = every_clip(YEAR)
+    write_results(tmp_path / "results", YEAR, clips.names)
+    packed = tmp_path / "results" / SCORES
+    values = [line.partition(",")[2] for line in packed.read_text().splitlines()]
+    values = values[::-1] if same else [f"{value}1" for value in values]
+    name = "anomaly_score_DCASE2023T2bandsaw_section_00_test_seed1_id(0_)_Eval.csv"
+    own = packed.with_name(name)
+    own.write_text("".join(f"section_00_source_test_normal_{v}.wav,{v}\n" for v in values))
+    os.utime(own, (packed.stat().st_mtime + (1 if newer else -1),) * 2)
+    _, problems = gather_submission(tmp_path / "results", YEAR, clips)
+    assert [str(problem) for problem in problems] == [
+        f"{packed}: is older than {name}, and has other values: an earlier model's; move "
+        "test_rename/ away and test on the unlabelled clips again: asd test -e"
+    ] * refused
+
+
+def test_models_of_single_sections_are_all_packed(tmp_path):
+    """Every model scores all sections, but only its own becomes a submission's file."""
+    year = load_challenge("DCASE2021T2")
+    clips = every_clip(year)
+    write_results(tmp_path / "results", year, clips.names)
+    packed = tmp_path / "results" / "anomaly_score_fan_section_03_test.csv"
+    name = "anomaly_score_DCASE2021T2fan_section_03_test_seed1_id({}_)_Eval.csv"
+    packed.with_name(name.format(3)).write_text(packed.read_text())
+    other = packed.with_name(name.format(4))
+    other.write_text(packed.read_text().replace(",0", ",1"))
+    os.utime(other, (packed.stat().st_mtime + 1,) * 2)
+    assert not gather_submission(tmp_path / "results", year, clips)[1]
+    packed.with_name(name.format(3)).unlink()
+    assert len(gather_submission(tmp_path / "results", year, clips)[1]) == 1
 
 
 def test_check_command(tmp_path, submission, capsys, monkeypatch):
