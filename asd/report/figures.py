@@ -229,7 +229,7 @@ def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_
         axes.plot(*curve, color=colour, linestyle=line, linewidth=1.3, label=label)
     if groups:
         axes.legend(
-            fontsize=SMALL_SIZE - 1, loc="lower right", framealpha=0.9, edgecolor="none",
+            fontsize=SMALL_SIZE - 1, loc="best", framealpha=0.9, edgecolor="none",
             handlelength=1.8,
         )  # fmt: skip
 
