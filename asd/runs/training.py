@@ -43,8 +43,8 @@ def train_job(job: Job, threads: int) -> None:
 
     With `--restart` the training goes on from the last checkpoint, or starts afresh where there is
     none: an interrupted run of many jobs leaves some that had not begun. An older model in the
-    folder is removed when training starts, so that an interrupted run leaves a checkpoint, not a
-    stale model.
+    folder stays until the first epoch's checkpoint is written: a training that fails before that
+    has cost nothing, and one that is interrupted later leaves a checkpoint, not a stale model.
 
     Parameters
     ----------
@@ -95,17 +95,16 @@ def _prepare(job: Job, threads: int) -> Fit:
     parameters = {**plain_parameters(config), "sample_rate_hz": features.sample_rate_hz}
     machines = sorted({clip.machine for clip in clips})
     identity = {"machines": machines, "sections": job.sections, "clips": len(clips)}
-    writer = _EpochWriter(job.folder, {**_checked(parameters), **identity})
+    writer = _EpochWriter(job.folder, parameters, {**_checked(parameters), **identity})
     resume = writer.resume(config) if config.restart else None
-    writer.begin(parameters, resumed=resume is not None)
+    writer.prepare_folder()
     system = create_system(config.model, {**system_parameters(config), **vars(config)})
     on_epoch = with_scalars(writer, config.tensorboard, job.model_name)
 
     def store() -> None:
         thresholds = {machine: _fit_thresholds(system, machine) for machine in machines}
         model = StoredModel(config.model, parameters, system.state(), thresholds)
-        save_model(job.folder.model, model)
-        writer.draw(job.model_name)
+        writer.finish(model, job.model_name)
 
     return Fit(system, clips, features, config.seed, on_epoch, resume, store)
 
@@ -156,25 +155,29 @@ def _fit_thresholds(system: System, machine: str) -> dict[str, dict[str, list[fl
 
 
 class _EpochWriter:
-    """Writes log.csv and the checkpoint after each epoch.
+    """Writes log.csv and the checkpoint after each epoch, and the model at the end.
 
     `checked` is what a checkpoint must share with the training that goes on from it.
     """
 
-    def __init__(self, folder: ModelFolder, checked: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: ModelFolder, parameters: Mapping[str, Any], checked: Mapping[str, Any]
+    ) -> None:
         self._folder = folder
+        self._parameters = parameters
         self._checked = checked
         self._rows: list[dict[str, float]] = []
+        self._has_begun = False
 
-    def begin(self, parameters: Mapping[str, Any], resumed: bool) -> None:
-        """Remove what an earlier training left; of one that goes on, only what comes after it."""
-        folder = self._folder
-        write_json(folder.parameters, dict(parameters))  # first: tells whether we may write here
-        stale = (folder.model, folder.figure, *(() if resumed else (folder.checkpoint, folder.log)))
-        for leftover in (*stale, *folder.path.glob(".*.part")):  # the latter of runs killed
+    def prepare_folder(self) -> None:
+        """Find out, before hours of training, whether the folder can be written to.
+
+        What an earlier training left stays, but for what killed runs left half written.
+        """
+        trial = self._folder.path / ".trial.part"
+        write_text(trial, "")
+        for leftover in (trial, *self._folder.path.glob(".*.part")):
             leftover.unlink(missing_ok=True)
-        if resumed:  # a kill between checkpoint and log leaves the log an epoch short
-            write_text(folder.log, format_log(self._rows))
 
     def resume(self, config: Config) -> State | None:
         """The snapshot to go on from, with the log so far; None where there is no checkpoint."""
@@ -193,22 +196,44 @@ class _EpochWriter:
         return snapshot
 
     def __call__(self, epoch: Epoch) -> None:
+        self._check_finite(epoch)
+        self._rows.append(dict(epoch.losses))
+        content = {"rows": self._rows, "system": epoch.snapshot()}
+        save_checkpoint(self._folder.checkpoint, self._checked, content)
+        if not self._has_begun:
+            self._begin()
+        write_text(self._folder.log, format_log(self._rows))
+
+    def _check_finite(self, epoch: Epoch) -> None:
+        kept = " (the checkpoint of the epoch before is kept)" if self._rows else ""
         for name in ("loss", "val_loss"):
             if not math.isfinite(epoch.losses.get(name, 0.0)):
                 raise UserError(
                     f"{self._folder.path.name}: training diverged, the {name} of epoch "
-                    f"{epoch.number} is {epoch.losses[name]}; set a smaller --learning_rate "
-                    "(the checkpoint of the epoch before is kept)"
+                    f"{epoch.number} is {epoch.losses[name]}; set a smaller --learning_rate{kept}"
                 )
-        self._rows.append(dict(epoch.losses))
-        content = {"rows": self._rows, "system": epoch.snapshot()}
-        save_checkpoint(self._folder.checkpoint, self._checked, content)
-        write_text(self._folder.log, format_log(self._rows))
 
-    def draw(self, title: str) -> None:
-        """Draw the loss curves, of a system that learns in epochs."""
-        if not self._rows:
-            return
+    def _begin(self) -> None:
+        """Let the new checkpoint take the place of an older training's model."""
+        self._has_begun = True
+        for stale in (self._folder.model, self._folder.figure):
+            stale.unlink(missing_ok=True)
+        write_json(self._folder.parameters, dict(self._parameters))
+
+    def finish(self, model: StoredModel, title: str) -> None:
+        """Store the fitted system, and draw the loss curves where it learns in epochs."""
+        folder = self._folder
+        save_model(folder.model, model)
+        if not self._has_begun:  # no epoch was left, or the system has none
+            write_json(folder.parameters, dict(self._parameters))
+        if self._rows:  # a kill between checkpoint and log left the log an epoch short
+            write_text(folder.log, format_log(self._rows))
+            self._draw(title)
+        else:
+            for stale in (folder.checkpoint, folder.log, folder.figure):
+                stale.unlink(missing_ok=True)
+
+    def _draw(self, title: str) -> None:
         from asd.report.figures import loss_curve  # slow to import, and only needed at the end
 
         columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}

@@ -1,14 +1,20 @@
 """Training: the public baseline's numbers, checkpoints, kills, and jobs beside each other."""
 
 import csv
+import json
+import math
 import os
 import shutil
 import signal
+import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+
+from asd.systems import system_class
 
 FAN = "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711"
 VALVE = FAN.replace("fan", "valve")
@@ -254,7 +260,62 @@ def test_files_that_are_no_checkpoint(half_done, asd, tmp_path):
     )
 
 
-def test_a_new_training_removes_the_old_model_first(half_done, start_asd):
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--hop_length", 100000), "frames"),
+        (("--learning_rate", 1e30, "--batch_size", 8), "training diverged, the loss of epoch 1 is"),
+        (("--tensorboard", "board"), "tensorboard is not installed"),
+        (("--restart", "--epochs", 3, "--seed", 13711, "--n_mels", 20), "was trained with"),
+    ],
+)
+def test_a_training_that_fails_at_once_leaves_the_old_model(
+    half_done, asd, words, complaint, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    checkpoint, train = half_done
+    before = contents(checkpoint.parent)
+    assert set(before) == {
+        "model.pt", "checkpoint.pt", "log.csv", "loss.png", "parameters.json",
+    }  # fmt: skip
+    done = asd(*train, "--epochs", 3, *words)
+    assert complaint in done.complaint
+    assert "is kept" not in done.complaint
+    assert contents(checkpoint.parent) == before
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_divergence_after_some_epochs_leaves_their_checkpoint(half_done, asd, monkeypatch):
+    """The older model has made way by then, and the parameters are those of the checkpoint."""
+    checkpoint, words = half_done
+    class_ = system_class("DCASE2023T2-AE")
+    fit = class_.fit
+
+    def diverging_fit(self, *args, on_epoch, **options):
+        def report(epoch):
+            losses = epoch.losses if epoch.number == 1 else {"loss": math.nan}
+            on_epoch(replace(epoch, losses=losses))
+
+        fit(self, *args, on_epoch=report, **options)
+
+    monkeypatch.setattr(class_, "fit", diverging_fit)
+    done = asd(*words, "--epochs", 3, "--learning_rate", 0.01, "--jobs", 1)
+    assert done.complaint == (
+        f"{FAN}: training diverged, the loss of epoch 2 is nan; set a smaller --learning_rate "
+        "(the checkpoint of the epoch before is kept)"
+    )
+    assert set(contents(checkpoint.parent)) == {"checkpoint.pt", "log.csv", "parameters.json"}
+    kept = torch.load(checkpoint, weights_only=True)
+    assert len(kept["snapshot"]["rows"]) == 1
+    assert kept["parameters"]["learning_rate"] == 0.01
+    described = json.loads(checkpoint.with_name("parameters.json").read_text())
+    assert described["learning_rate"] == 0.01
+
+
+def test_a_new_training_removes_the_old_model_after_its_first_epoch(half_done, start_asd):
     checkpoint, words = half_done
     process = start_asd(*words, "--epochs", 100000)
     log = checkpoint.with_name("log.csv")
