@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import asd.systems.embedding.recipe as recipes
 
@@ -185,11 +186,36 @@ def test_statistics_exchange_is_switched_on_by_a_recipe(flags, recipe, tmp_path,
     assert asd("test", *flags, "--machine_types", "fan", "--model", path).status == 0
 
 
-def test_a_checkpoint_of_another_recipe(flags, recipe, asd):
+def files(tmp_path):
+    """Files of the models and what is in them."""
+    found = (tmp_path / "results" / "models").rglob("*.*")
+    return {path: path.read_bytes() for path in found if path.is_file()}
+
+
+def test_a_checkpoint_of_another_recipe(flags, recipe, tmp_path, asd):
     assert asd("train", *flags, "--model", recipe()).status == 0
     wider = recipe(BRANCHES.replace("width: 16", "width: 32"))
+    before = files(tmp_path)
     outcome = asd("train", *flags, "--model", wider, "--epochs", 2, "--restart")
     assert "the stored checkpoint is of another recipe" in outcome.complaint
+    assert files(tmp_path) == before
+
+
+def test_more_epochs_go_on_from_a_finished_training(flags, recipe, tmp_path, asd):
+    words = ("train", *flags, "--model", recipe())
+    assert asd(*words, "--result_directory", tmp_path / "whole", "--epochs", 3).status == 0
+    assert asd(*words, "--epochs", 2).status == 0
+    outcome = asd(*words, "--epochs", 3, "--restart")
+    assert outcome.status == 0, outcome.err
+    folder = "models/mine/mine_DCASE2023T2_seed13711"
+    found, expected = (
+        torch.load(tmp_path / where / folder / "model.pt", weights_only=True)["state"]
+        for where in ("results", "whole")
+    )
+    assert found["recipe"] == expected["recipe"]
+    for name, weights in expected["frontend"].items():
+        assert torch.equal(found["frontend"][name], weights), name
+    assert len(read(tmp_path / "results" / folder / "log.csv")) == 4
 
 
 def test_a_machine_without_target_clips(tiny, flags, recipe, asd):

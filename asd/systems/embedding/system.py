@@ -1,5 +1,6 @@
 """Embedding systems: one frontend for all machine types, backends for each of them."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,7 +212,7 @@ class EmbeddingSystem(System):
             device=self.device,
         )
         if resume is not None:
-            self._check_same(resume, "checkpoint")
+            self._check_same(resume, "checkpoint", ignore_epochs=True)  # there may be more now
             training.load_snapshot(resume["training"])
         data = TrainingSet(
             Waves.place(features, self.device),
@@ -236,8 +237,11 @@ class EmbeddingSystem(System):
 
         return Epoch(epoch.number, epoch.total, epoch.losses, snapshot)
 
-    def _check_same(self, state: State, what: str) -> None:
-        if state.get("recipe") != self.recipe.plain() or state["input_s"] != self.input_s:
+    def _check_same(self, state: State, what: str, ignore_epochs: bool = False) -> None:
+        stored, own = state.get("recipe"), self.recipe.plain()
+        if stored and ignore_epochs:
+            stored, own = _without_epochs(stored), _without_epochs(own)
+        if stored != own or state["input_s"] != self.input_s:
             raise UserError(
                 f"the stored {what} is of another recipe or input length; "
                 "use the recipe it was made with, or train again"
@@ -256,6 +260,13 @@ class EmbeddingSystem(System):
             self._samples[machine] = held_out_scores(
                 self._new_backends, embeddings, is_target, section
             )
+
+
+def _without_epochs(plain: str) -> str:
+    """A recipe as `Recipe.plain` gives it, less the length of its training."""
+    recipe = json.loads(plain)
+    del recipe["training"]["epochs"]
+    return json.dumps(recipe, sort_keys=True)
 
 
 def _by_machine(clips: Sequence[Clip]) -> dict[str, list[int]]:
