@@ -26,6 +26,14 @@ WHOLE_SET = "all"
 """Key of the one reference set of a machine, where sections are not told apart."""
 
 
+class TooFewClipsError(UserError):
+    """Fewer clips than the `needed` ones of a parameter or a step."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 @dataclass(kw_only=True)
 class Backend(ABC):
     """Scores embeddings by what it learned from those of normal clips.
@@ -145,6 +153,8 @@ class Backend(ABC):
     def _learn_set(self, key: str, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         try:
             return self.learn(rows, is_target)
+        except TooFewClipsError as few:
+            raise TooFewClipsError(self._where(key) + str(few), few.needed) from None
         except UserError as error:
             raise UserError(self._where(key) + str(error)) from None
 
@@ -241,9 +251,10 @@ def check_between(key: str, value: float, low: float, high: float) -> None:
 
 
 def check_enough(kind: str, n_clips: int, what: str, needed: int) -> None:
-    """Raise a UserError where there are fewer clips than a parameter or a step needs."""
+    """Raise a TooFewClipsError where there are fewer clips than a parameter or a step needs."""
     if n_clips < needed:
-        raise UserError(
+        raise TooFewClipsError(
             f"{n_clips} {kind} clips, but {what} needs {needed} or more; "
-            "add training clips or change the backend's parameters"
+            "add training clips or change the backend's parameters",
+            needed,
         )

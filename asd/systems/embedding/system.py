@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.labels import find_classes
 from asd.systems.embedding.recipe import FRONTENDS, Recipe
-from asd.systems.embedding.thresholds import held_out_scores
+from asd.systems.embedding.thresholds import check_clip_counts, held_out_scores
 from asd.systems.embedding.training import Training, TrainingSet, embed_clips
 
 
@@ -83,6 +84,7 @@ class EmbeddingSystem(System):
             All clips are of one class, the loss is no longer finite, a backend has too few clips,
             or `resume` is of another recipe.
         """
+        self._check_clip_counts(clips)
         self._sample_rate_hz = features.sample_rate_hz
         if self.recipe.learns:
             self._frontend = self._trained(clips, features, seed, on_epoch, resume)
@@ -186,6 +188,16 @@ class EmbeddingSystem(System):
         spec = self.recipe.frontend
         make = FRONTENDS[spec.kind]
         return make(self._width, self._sample_rate_hz, **spec.parameters).to(self.device)
+
+    def _check_clip_counts(self, clips: Sequence[Clip]) -> None:
+        """Refuse too few clips now, not after hours of training."""
+        for machine, members in _by_machine(clips).items():
+            is_target = np.array([clips[i].is_target for i in members])
+            section = _sections(clips[i] for i in members)
+            for name, spec in self.recipe.backends.by_name.items():
+                with _where(machine, name):
+                    make = partial(make_backend, spec.kind, spec.parameters)
+                    check_clip_counts(make, is_target, section)
 
     def _new_backends(self) -> dict[str, Backend]:
         specs = self.recipe.backends.by_name

@@ -1,14 +1,59 @@
 """Scores of normal sound that decision thresholds are fitted to."""
 
+import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.backends.base import Backend
+from asd.backends.base import Backend, TooFewClipsError
+from asd.errors import UserError
 from asd.systems.base import Scores
 
 FOLDS = 5
+
+_DRY_DIM = 2  # little enough that a dry fit takes no time
+
+
+def check_clip_counts(
+    make_backend: Callable[[], Backend], is_target: NDArray[np.bool_], section: NDArray[np.int64]
+) -> None:
+    """Refuse what a backend could not be fitted to, before there are embeddings to fit it to.
+
+    It is fitted to random embeddings, to all and to those that `held_out_scores` would leave it:
+    what it asks of clips is their number, not what they sound like.
+
+    Parameters
+    ----------
+    make_backend
+        Gives a new backend.
+    is_target, section
+        Of the training clips of a machine type, shape (clips,).
+
+    Raises
+    ------
+    UserError
+        There are too few clips, with or without those held out; the least number is told.
+    """
+    embeddings = np.random.default_rng(0).normal(size=(len(section), _DRY_DIM)).astype(np.float32)
+    when = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what scikit-learn thinks of random numbers
+            make_backend().fit(embeddings, is_target, section)
+            when = "with a fifth held out for the decision threshold, "
+            kept = assign_folds(is_target, section) != 0  # no fold takes more clips than the first
+            make_backend().fit(embeddings[kept], is_target[kept], section[kept])
+    except TooFewClipsError as few:
+        total = _fewest_to_hold_out_from(few.needed)
+        hint = f" ({total} before a fifth is held out for the decision threshold)"
+        raise UserError(f"{when}{few}{hint if total > few.needed else ''}") from None
+
+
+def _fewest_to_hold_out_from(needed: int) -> int:
+    """The least number of clips of a section that leaves as many as needed beside every fold."""
+    return needed if needed < FOLDS else math.ceil(needed * FOLDS / (FOLDS - 1))
 
 
 def held_out_scores(

@@ -1,6 +1,8 @@
 """Embedding systems end to end, on tones whose pitch is the class."""
 
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,13 @@ import pytest
 import torch
 
 from asd.audio.features import Features
+from asd.backends import make_backend
 from asd.challenge.clips import Clip, parse_clip
 from asd.errors import UserError
 from asd.systems.base import Epoch, State
 from asd.systems.embedding.recipe import Recipe, parse_recipe, read_recipe, recipe_names
 from asd.systems.embedding.system import EmbeddingSystem
-from asd.systems.embedding.thresholds import assign_folds
+from asd.systems.embedding.thresholds import assign_folds, check_clip_counts
 from asd.systems.embedding.training import batches
 
 RATE = 8000
@@ -240,7 +243,58 @@ def test_what_cannot_work_is_said_in_one_line(fitted):
     with pytest.raises(UserError, match="stored model is of another recipe"):
         new_system().load_state(fitted.state())
     with pytest.raises(UserError, match="stored checkpoint is of another recipe"):
-        fit(new_system(), resume=fitted.state())
+        fit(new_system(), resume={**fitted.state(), "input_s": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (
+            "{class: kmeans, n_clusters: 19}",
+            "18 source clips, but n_clusters needs 19 or more; add training clips or change the "
+            "backend's parameters (24 before a fifth is held out for the decision threshold)",
+        ),
+        (
+            "{class: kmeans, n_clusters: 15}",
+            "with a fifth held out for the decision threshold, 14 source clips, but n_clusters "
+            "needs 15 or more; add training clips or change the backend's parameters "
+            "(19 before a fifth is held out for the decision threshold)",
+        ),
+        ("{class: kmeans, n_clusters: 14}", ""),
+        ("{class: knn, smote_ratio: 0.5, smote_neighbours: 3}", ""),
+        (
+            "{class: knn, per_section: true, smote_ratio: 0.9, smote_neighbours: 4}",
+            "with a fifth held out for the decision threshold, section 00: 4 target clips, but "
+            "smote_neighbours needs 5 or more; add training clips or change the backend's "
+            "parameters (7 before a fifth is held out for the decision threshold)",
+        ),
+    ],
+)
+def test_too_few_clips_are_noticed_before_training(backend, message):
+    epochs = []
+    system = new_system(tiny(TINY + f"  LAST: {backend}\n"))
+    if not message:
+        system.fit(*TRAIN, seed=0, on_epoch=epochs.append)
+        assert len(epochs) == 3
+        return
+    with pytest.raises(UserError) as error:
+        system.fit(*TRAIN, seed=0, on_epoch=epochs.append)
+    assert str(error.value) == f"ToyA, LAST: {message}"
+    assert not epochs
+
+
+@pytest.mark.parametrize("needed", [3, 4, 5, 6, 16])
+def test_the_least_number_that_is_told_is_enough_and_no_more(needed):
+    def check(clips: int) -> None:
+        make = partial(make_backend, "kmeans", {"n_clusters": needed})
+        check_clip_counts(make, np.zeros(clips, dtype=bool), np.zeros(clips, dtype=np.int64))
+
+    with pytest.raises(UserError, match="source clips, but") as error:
+        check(1)
+    told = int(max(re.findall(r"\d+(?= or more| before)", str(error.value)), key=int))
+    check(told)
+    with pytest.raises(UserError, match="source clips, but"):
+        check(told - 1)
 
 
 def test_no_target_clips_is_no_obstacle():
