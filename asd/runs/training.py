@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -174,9 +175,16 @@ class _EpochWriter:
 
         What an earlier training left stays, but for what killed runs left half written.
         """
-        trial = self._folder.path / ".trial.part"
-        write_text(trial, "")
-        for leftover in (trial, *self._folder.path.glob(".*.part")):
+        folder = self._folder.path
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot be written ({error.strerror}); check the folder's permissions, "
+                "or choose another --result_directory"
+            ) from None
+        for leftover in folder.glob(".*.part"):
             leftover.unlink(missing_ok=True)
 
     def resume(self, config: Config) -> State | None:
