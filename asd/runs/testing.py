@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +15,22 @@ from asd.challenge.submission import submission_names
 from asd.errors import UserError
 from asd.evaluation import results
 from asd.evaluation.threshold import GammaFit
+from asd.parameters import flags_of, parameter_fields
 from asd.runs.data import find_clips, find_features
 from asd.runs.jobs import Job
 from asd.runs.models import StoredModel, check_parameters, load_model
 from asd.runs.training import system_parameters
-from asd.systems import create_system
+from asd.systems import create_system, own_parameters
 from asd.systems.base import System
 
 log = logging.getLogger(__name__)
+
+# Which model is trained does not depend on these; the first two are told in any case.
+_NOT_IN_HINT = (
+    "dataset", "machine_types", "score", "decision_threshold", "threshold_fit", "mahalanobis",
+    "max_fpr", "is_auto_download", "jobs", "cluster", "use_cuda", "gpu_id", "log_interval",
+    "restart", "checkpoint_path", "tensorboard", "train_only", "test_only",
+)  # fmt: skip
 
 
 def evaluate_job(job: Job, threads: int) -> None:
@@ -70,10 +79,21 @@ def load_system(job: Job) -> tuple[StoredModel, System]:
 
 
 def _train_hint(job: Job) -> str:
+    """The command that trains the model that is missing, and not another."""
     c = job.config
-    restart = " --restart" if job.folder.checkpoint.is_file() else ""
-    what = f"--dataset {c.dataset} --machine_types {job.machines[0]}"
-    return f"train it first: asd train -{c.split[0]} {what}{restart}"
+    machines = job.machines if job.sections else c.machine_types
+    words = ["asd", "train", f"-{c.split[0]}", "--dataset", c.dataset]
+    if machines:
+        words += ["--machine_types", *machines]
+    usual = {p.name: p.default for p in parameter_fields()} | own_parameters(c.model)
+    for parameter in parameter_fields():
+        value = getattr(c, parameter.name)
+        if parameter.name not in _NOT_IN_HINT and value != usual[parameter.name]:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [flags_of(parameter)[-1], *map(str, values)]
+    if job.folder.checkpoint.is_file():
+        words.append("--restart")
+    return f"train it first: {shlex.join(words)}"
 
 
 def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
@@ -139,7 +159,14 @@ def _write_results(
     picture = f"{job.model_name}_{machine}" if job.covers_challenge else job.model_name
     title = f"{picture}, {score}"
     _draw(folder / picture, title, sections, labelled, threshold, config.max_fpr)
-    log.info("%s %s: scores and decisions in %s", machine, score, folder)
+    log.info("%s, %s: scores and decisions in %s", _what(job, machine), score, folder)
+
+
+def _what(job: Job, machine: str) -> str:
+    """The machine type, with the sections of the model where it has several models."""
+    if not job.sections:
+        return machine
+    return f"{machine}, model of section {', '.join(job.sections)}"
 
 
 def _section_scores(

@@ -1,6 +1,7 @@
 """Testing: which files come out, decisions against an independent threshold, wrong input."""
 
 import csv
+import shlex
 import shutil
 
 import matplotlib.image
@@ -162,6 +163,40 @@ def test_a_missing_model(asd, flags, tmp_path):
     done = asd("test", *flags, "--result_directory", tmp_path, "--seed", 5)
     path = tmp_path / "models/baseline" / FAN.replace("seed13711", "seed5") / "model.pt"
     assert done.complaint.startswith(f"{path}: no such model; train it first: asd train -d")
+
+
+def test_the_hint_trains_the_model_that_is_missing(asd, flags, tmp_path):
+    others = ("--result_directory", tmp_path / "my results", "--seed", 5, "--use_ids", 0,
+              "--export_dir", "mine", "--model", "ae")  # fmt: skip
+    missing = asd("test", *flags, *others).complaint
+    command = missing.partition("train it first: ")[2]
+    program, *words = shlex.split(command)
+    assert program == "asd"
+    assert asd(*words, "--epochs", 1, "--use_cuda", "False").status == 0
+    assert asd("test", *flags, *others).status == 0
+
+
+def test_the_hint_names_only_what_is_unusual(asd, shared_tiny, tmp_path):
+    """A recipe's own parameters are not, and its model is of all the machine types asked for."""
+    words = ("-d", "--dataset_directory", shared_tiny.folder, "--result_directory", tmp_path,
+             "--machine_types", "fan", "valve", "--model", "raw_spec", "--seed", 5)  # fmt: skip
+    assert asd("test", *words, "--score", "KNN").complaint.partition("train it first: ")[2] == (
+        "asd train -d --dataset DCASE2023T2 --machine_types fan valve "
+        f"--dataset_directory {shared_tiny.folder} --result_directory {tmp_path} --model raw_spec --seed 5"
+    )
+
+
+def test_the_log_tells_models_of_sections_apart(tiny, asd, tiny_flags, tmp_path):
+    where = {"dataset": "dcase2022t2"}
+    for section in ("00", "01"):
+        tiny.train("fan", section=section, **where)
+    tiny.test("fan", per_group=1, **where)
+    words = ("-d", "--dataset", "DCASE2022T2", "--machine_types", "fan", "--dataset_directory",
+             tiny.folder, "--result_directory", tmp_path / "results", *tiny_flags)  # fmt: skip
+    for number in (0, 1):
+        done = asd("run", *words, "--use_ids", number, "--epochs", 1)
+        folder = tmp_path / "results" / "dev_data" / "baseline_MSE"
+        assert f"fan, model of section 0{number}, MSE: scores and decisions in {folder}" in done.err
 
 
 def damaged(model):
