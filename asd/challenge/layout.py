@@ -5,12 +5,16 @@
 <data>/dcase2023t2/{dev,eval}_data/processed/<machine>/      features made from them
 """
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from asd.challenge.attributes import with_attributes
 from asd.challenge.catalog import Challenge
 from asd.challenge.clips import Clip, parse_clip
 from asd.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def year_folder(data: Path, challenge: Challenge) -> Path:
@@ -36,13 +40,17 @@ def features_folder(data: Path, challenge: Challenge, split: str, machine: str) 
 def train_clips(data: Path, challenge: Challenge, split: str, machine: str) -> list[Clip]:
     """Training clips of a machine type, all sections, in the public baseline's order.
 
+    Anomalous clips among them, or a lack of source clips, are told in a logged line.
+
     Raises
     ------
     UserError
         The folder is missing, holds no clip, or holds a name that does not parse.
     """
     folder = machine_folder(data, challenge, split, machine) / "train"
-    return _official_order(_read_folder(folder, challenge, split, machine))
+    clips = _official_order(_read_folder(folder, challenge, split, machine))
+    _warn_of_odd_training(folder, clips)
+    return clips
 
 
 def test_clips(data: Path, challenge: Challenge, split: str, machine: str) -> list[Clip]:
@@ -91,8 +99,30 @@ def _read_folder(folder: Path, challenge: Challenge, split: str, machine: str) -
         )
     clips = [parse_clip(path, machine) for path in folder.glob("[!.]*.wav")]
     if not clips:
-        raise UserError(f"{folder}: no .wav file in it; put the clips of {machine} there")
+        raise UserError(f"{folder}: no .wav file in it; {_way_to_clips(folder, machine)}")
     return with_attributes(clips, folder.parent)
+
+
+def _way_to_clips(folder: Path, machine: str) -> str:
+    """What to do about a folder without clips."""
+    for path in folder.glob("[!.]*"):
+        if path.suffix.lower() == ".wav":
+            return f"rename {path.name} and the others to end in .wav, in small letters"
+    return f"put the clips of {machine} there"
+
+
+def _warn_of_odd_training(folder: Path, clips: Sequence[Clip]) -> None:
+    """Tell what a system would learn from all the same, but was hardly meant to."""
+    if odd := [clip for clip in clips if clip.is_anomaly]:
+        log.warning(
+            "%s: %d of %d training clips are anomalous by name, such as %s, and are learned as "
+            "normal; move them away", folder, len(odd), len(clips), odd[0].file_name,
+        )  # fmt: skip
+    if all(clip.is_target for clip in clips):
+        log.warning(
+            "%s: none of %d training clips is of the source domain; check that all clips are there",
+            folder, len(clips),
+        )  # fmt: skip
 
 
 def _official_order(clips: list[Clip]) -> list[Clip]:

@@ -113,6 +113,31 @@ def test_an_empty_folder_is_named(tmp_path, put):
         layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
 
 
+def test_clips_whose_ending_is_in_capitals_are_named(tmp_path, put):
+    put("train/section_00_source_train_normal_0000_x.WAV")
+    with pytest.raises(UserError, match=r"; rename section_00\S+_x\.WAV .* in \.wav, in small"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+def test_odd_training_clips_are_told(tmp_path, put, caplog):
+    put(
+        "train/section_00_source_train_normal_0000_x.wav",
+        "train/section_00_target_train_normal_0.wav",
+    )
+    layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+    assert not caplog.messages
+    odd = "section_00_target_train_anomaly_0000_x.wav"
+    put(f"train/{odd}", "train/section_00_target_train_normal_0000_x.wav", machine="valve")
+    layout.train_clips(tmp_path, YEAR_2023, "dev", "valve")
+    folder = tmp_path / "dcase2023t2" / "dev_data" / "raw" / "valve" / "train"
+    assert caplog.messages == [
+        f"{folder}: 1 of 2 training clips are anomalous by name, such as {odd}, and are learned "
+        "as normal; move them away",
+        f"{folder}: none of 2 training clips is of the source domain; check that all clips are "
+        "there",
+    ]
+
+
 def test_a_name_that_does_not_parse_is_named_with_its_folder(tmp_path, put):
     put("test/section_00_source_test_normal_0000_x.wav", "test/noise.wav")
     with pytest.raises(UserError, match=r"raw/fan/test/noise\.wav: not a clip name"):
