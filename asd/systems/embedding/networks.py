@@ -5,6 +5,7 @@ sound detection in unlabeled conditions", ICASSP 2025; squeeze and excitation: H
 2018. No layer has a bias, no batch norm a learned scale or shift (eps 1e-5, momentum 0.1).
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -29,13 +30,20 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels // _SQUEEZE
-        self.squeeze = nn.Linear(channels, hidden, bias=False)
-        self.excite = nn.Linear(hidden, channels, bias=False)
+        self.squeeze = _linear(channels, hidden)
+        self.excite = _linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Factors for x of shape (N, C, ...), shape (N, C, 1, ...)."""
         factors: Tensor = self.excite(relu(self.squeeze(_channel_means(x)))).sigmoid()
         return factors.view(*factors.shape, *[1] * (x.dim() - 2))
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer without bias; an empty one has nothing to initialise, which torch would warn of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(inputs, outputs, bias=False)
 
 
 class ResidualBlock(nn.Module):

@@ -22,8 +22,6 @@ CASES = {
     "full128_0256_1024_4096_4s5": (5, (256, 1024, 4096), 128),
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
-
 
 def golden(key: str) -> torch.Tensor:
     return torch.from_numpy(GOLDEN[key])

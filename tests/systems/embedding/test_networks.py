@@ -38,7 +38,6 @@ def test_pooled_stems_statistics_are_right_far_from_zero():
     torch.testing.assert_close(variance.double(), expected.var()[None], rtol=2e-4, atol=0)
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_training_tracks_statistics_for_evaluation():
     """With momentum 1 the running statistics are those of the last batch."""
     torch.manual_seed(0)
@@ -62,7 +61,12 @@ def test_squeeze_and_excitation():
     assert gate(torch.randn(3, 32, 9)).shape == (3, 32, 1)
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.filterwarnings("error")
+def test_few_channels_leave_empty_weights_without_a_warning():
+    shapes = {name: tuple(w.shape) for name, w in SqueezeExcite(8).state_dict().items()}
+    assert shapes == {"squeeze.weight": (0, 8), "excite.weight": (8, 0)}
+
+
 @pytest.mark.parametrize(("stride", "shape"), [(1, (2, 8, 9, 6)), (2, (2, 8, 5, 3))])
 def test_residual_block_of_few_channels(stride, shape):
     """Fewer than 16 channels have no hidden unit: each factor is 0.5."""

@@ -38,8 +38,6 @@ FOUR = """\
 """
 PITCH_HZ = {"A": 500.0, "B": 900.0, "anomaly": 2500.0}
 
-pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
-
 
 def tone(rng: np.random.Generator, hz: float, seconds: float) -> np.ndarray:
     time = np.arange(int(seconds * RATE)) / RATE
