@@ -37,7 +37,7 @@ def invert_covariances(network: AutoencoderNetwork, machine: str) -> Precisions:
 @torch.no_grad()
 def score_groups(
     network: AutoencoderNetwork,
-    precisions: Precisions,
+    precisions: Precisions | None,
     rows: Tensor,
     batches: Iterable[tuple[Tensor, Tensor]],
     groups: int,
@@ -50,6 +50,8 @@ def score_groups(
     ----------
     network
         In evaluation mode.
+    precisions
+        None leaves out both Mahalanobis scores.
     rows
         Log-mel frames, shape (frames, mels).
     batches
@@ -82,13 +84,16 @@ def score_groups(
         counts.index_add_(0, group, counts.new_ones(len(group)))
         squares.index_add_(0, group, difference.square().mean(dim=1).double())
         mean_rows.index_add_(0, group, blocks.mean(dim=1).double())
-        if not with_frames:
+        if precisions is None or not with_frames:
             continue
         for sums, inverse in zip(by_domain, (precisions.source, precisions.target), strict=True):
             sums.index_add_(0, group, squared_distances(blocks, inverse).mean(dim=1).double())
+    scores = {MSE: squares / counts}
+    if precisions is None:
+        return scores
     mean_rows /= counts[:, None]
     scores = {
-        MSE: squares / counts,
+        **scores,
         MAHALA: torch.minimum(
             squared_distances(mean_rows, precisions.source.double()),
             squared_distances(mean_rows, precisions.target.double()),

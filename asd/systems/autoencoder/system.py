@@ -155,14 +155,15 @@ class Autoencoder(System):
         self, clips: Sequence[Clip], features: Features, names: Sequence[str] | None = None
     ) -> Scores:
         network = self._fitted()
-        if self._precisions is None:
-            self._precisions = invert_covariances(network, clips[0].machine)
+        precisions = None
+        if names is None or set(names) != {MSE}:  # else nobody cares whether they are singular
+            precisions = self._inverted(network, clips[0].machine)
         starts, owner = self._windows(clips, features)
         rows = rows_tensor(features.rows).to(self.device)
         batches = self._large_batches(starts.to(self.device), owner.to(self.device))
         with_frames = names is None or MAHALA_FRAME in names
         scores = score_groups(
-            network, self._precisions, rows, batches, len(clips), self.frames, with_frames
+            network, precisions, rows, batches, len(clips), self.frames, with_frames
         )
         return {name: values.cpu().numpy() for name, values in scores.items()}
 
@@ -193,6 +194,11 @@ class Autoencoder(System):
         if self._network is None:
             raise RuntimeError("the autoencoder has neither been fitted nor loaded")
         return self._network
+
+    def _inverted(self, network: AutoencoderNetwork, machine: str) -> Precisions:
+        if self._precisions is None:
+            self._precisions = invert_covariances(network, machine)
+        return self._precisions
 
     def _windows(self, clips: Sequence[Clip], features: Features) -> tuple[Tensor, Tensor]:
         """First frame and owning clip of every window, shape (windows,) each."""

@@ -101,3 +101,24 @@ def test_scores_that_are_not_asked_for_may_be_left_out_and_change_nothing():
     assert list(some) == ["MSE", "MAHALA"]
     for name, values in some.items():
         np.testing.assert_array_equal(values, everything[name])
+
+
+def test_a_singular_covariance_is_told_only_where_it_counts(caplog):
+    clips = [
+        parse_clip(Path(f"section_00_{domain}_train_normal_0000_a.wav"), "fan")
+        for domain in ("source", "target")
+    ]
+    rows = np.random.default_rng(5).normal(-30, 5, (84, 16)).astype(np.float32)
+    features = Features(rows, np.array([0, 80]), np.array([80, 4]), 16000)
+    fitted = Autoencoder(frames=2, epochs=1, batch_size=8)
+    fitted.fit(clips, features, seed=0, on_epoch=lambda _: None)
+    loaded = Autoencoder(frames=2)
+    loaded.load_state(fitted.state())
+    caplog.clear()
+    found = loaded.score(clips, features, ["MSE"])
+    assert not caplog.messages
+    every = loaded.score(clips, features)
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        "fan: target covariance is singular"
+    ]
+    np.testing.assert_array_equal(found["MSE"], every["MSE"])
