@@ -88,35 +88,32 @@ def collect(
 ) -> tuple[SystemResults, ...]:
     """Read the result files of every system below `results`.
 
-    A system is a folder <export_dir>_<score>: MAHALA and MSE first, whether they are there or
-    not as long as nothing else is, then the others by name; with `all_systems` also those of
-    other export_dirs. Tags such as "id(0_)" tell which sections a model was trained for, and a
-    section's results come from the model for it (the most special one, if several are). What a
-    tag says besides makes a system of its own.
+    A system is a folder <export_dir>_<score> with results of the challenge: MAHALA and MSE first,
+    then the others by name; with `all_systems` also those of other export_dirs. Tags such as
+    "id(0_)" tell which sections a model was trained for, and a section's results come from the
+    model for it (the most special one, if several are). What a tag says besides makes a system of
+    its own.
 
     Raises
     ------
     UserError
-        There are no result folders, or a result file is damaged; tells file and line.
+        There are no results of the challenge, or a result file is damaged; tells file and line.
     """
     parent = results / f"{split}_data"
     first = [score_folder(results, split, export_dir, score) for score in OFFICIAL_SCORES]
     found = (p for p in parent.glob("*_*") if p.is_dir() and p not in first)
     others = sorted(p for p in found if all_systems or _export_dir(p) == export_dir)
-    if not others and not any(folder.is_dir() for folder in first):
+    systems = tuple(
+        _read_system("_".join(filter(None, (folder.name, rest))), files, challenge, split)
+        for folder in [*first, *others]
+        for rest, files in sorted(_scan(folder, challenge, split).items())
+    )
+    if not systems:
         raise UserError(
-            f"{parent}: no result folder such as {first[1].name} in it; run the test step for the "
-            f"{split} data of {challenge.name} first, or name another --result_directory"
+            f"{parent}: no results of {challenge.name} in a folder such as {first[1].name}; run "
+            f"the test step for its {split} data first, or name another --result_directory"
         )
-    if any(_scan(folder, challenge, split) for folder in others):
-        first = [folder for folder in first if folder.is_dir()]
-    systems = []
-    for folder in [*first, *others]:
-        variants = _scan(folder, challenge, split)
-        for rest in sorted(variants.keys() | ({""} if folder in first else set())):
-            name = "_".join(word for word in (folder.name, rest) if word)
-            systems.append(_read_system(name, variants.get(rest, []), challenge, split))
-    return tuple(systems)
+    return systems
 
 
 def tag_without_ids(tag: str) -> str:

@@ -90,10 +90,14 @@ class OfficialScores:
         return ("total", *self.machines)
 
     def present(self) -> "OfficialScores":
-        """Without the machine types of which no system has a result."""
-        kept = [0, *(np.flatnonzero(~np.isnan(self.mean[:, 1:]).all(axis=0)) + 1)]
-        machines = tuple(self.columns[i] for i in kept[1:])
-        return OfficialScores(self.systems, machines, self.mean[:, kept], self.std[:, kept])
+        """Without systems and machine types that have no result; all systems where none has."""
+        has_result = ~np.isnan(self.mean)
+        kept = [0, *(np.flatnonzero(has_result[:, 1:].any(axis=0)) + 1)]
+        rows = np.flatnonzero(has_result.any(axis=1) | ~has_result.any())
+        return OfficialScores(
+            tuple(self.systems[i] for i in rows), tuple(self.columns[i] for i in kept[1:]),
+            self.mean[np.ix_(rows, kept)], self.std[np.ix_(rows, kept)],
+        )  # fmt: skip
 
 
 def summarize(

@@ -182,7 +182,8 @@ def test_the_hint_names_only_what_is_unusual(asd, shared_tiny, tmp_path):
              "--machine_types", "fan", "valve", "--model", "raw_spec", "--seed", 5)  # fmt: skip
     assert asd("test", *words, "--score", "KNN").complaint.partition("train it first: ")[2] == (
         "asd train -d --dataset DCASE2023T2 --machine_types fan valve "
-        f"--dataset_directory {shared_tiny.folder} --result_directory {tmp_path} --model raw_spec --seed 5"
+        f"--dataset_directory {shared_tiny.folder} --result_directory {tmp_path} "
+        "--model raw_spec --seed 5"
     )
 
 
