@@ -63,7 +63,8 @@ class LogMel:
     Raises
     ------
     UserError
-        `fmin` is not below half the sampling rate.
+        `fmin` or `fmax` lies above what the sampling rate can hold, or there are more mel bands
+        than frequencies of the Fourier transform.
     """
 
     def __init__(self, parameters: LogMelParameters, sample_rate_hz: int) -> None:
@@ -105,11 +106,7 @@ def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32
     """Mel filters of shape (mels, n_fft // 2 + 1)."""
     import librosa
 
-    if p.fmin >= sample_rate_hz / 2:
-        raise UserError(
-            f"--fmin: expected less than half the sampling rate ({sample_rate_hz / 2:g} Hz), "
-            f"got {p.fmin:g}"
-        )
+    _check_bands(p, sample_rate_hz / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of empty bands, which are told below
         filters: NDArray[np.float32] = librosa.filters.mel(
@@ -117,8 +114,24 @@ def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32
         )
     if empty := int(np.sum(~filters.any(axis=1))):
         log.warning(
-            "%d of %d mel bands lie between two frequencies of the Fourier transform or above half "
-            "the sampling rate and stay empty; set fewer --n_mels, a longer --n_fft or a lower "
-            "--fmax", empty, p.n_mels,
+            "%d of %d mel bands lie between two frequencies of the Fourier transform and stay "
+            "empty; set fewer --n_mels or a longer --n_fft", empty, p.n_mels,
         )  # fmt: skip
     return filters
+
+
+def _check_bands(p: LogMelParameters, highest_hz: float) -> None:
+    if p.fmin >= highest_hz:
+        raise UserError(
+            f"--fmin: expected less than half the sampling rate ({highest_hz:g} Hz), got {p.fmin:g}"
+        )
+    if p.fmax is not None and p.fmax > highest_hz:
+        raise UserError(
+            f"--fmax: expected at most half the sampling rate ({highest_hz:g} Hz), got {p.fmax:g}"
+        )
+    frequencies = p.n_fft // 2 + 1
+    if p.n_mels > frequencies:
+        raise UserError(
+            f"--n_mels: expected at most the {frequencies} frequencies of --n_fft {p.n_fft}, "
+            f"got {p.n_mels}"
+        )

@@ -12,6 +12,7 @@ from numpy.random import Generator
 from asd.audio.machine_sound import FAULTS, Condition, Machine, draw_machine
 from asd.challenge.catalog import Challenge
 from asd.challenge.clips import LABELS, ClipName
+from asd.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,28 @@ class SyntheticCounts:
         Training clips of each domain.
     test_per_group
         Test clips of each domain and label.
+
+    Raises
+    ------
+    UserError
+        A number is below 0, or there is no training clip at all.
     """
 
     train_source: int = 60
     train_target: int = 8
     test_per_group: int = 12
+
+    def __post_init__(self) -> None:
+        flags = ("train_source", "train_target", "test")
+        counts = (self.train_source, self.train_target, self.test_per_group)
+        for flag, count in zip(flags, counts, strict=True):
+            if count < 0:
+                raise UserError(f"--{flag}: expected a number of clips of 0 or more, got {count}")
+        if self.train_source + self.train_target == 0:
+            raise UserError(
+                "--train_source and --train_target: both are 0, but there is nothing to learn "
+                "without a training clip; raise one of them"
+            )
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,17 @@ def test_fmin_above_half_the_sampling_rate_is_refused():
         LogMel(LogMelParameters(fmin=8000), RATE_HZ)
 
 
+def test_fmax_above_half_the_sampling_rate_is_refused():
+    with pytest.raises(UserError, match=r"--fmax: expected at most .*\(8000 Hz\), got 20000"):
+        LogMel(LogMelParameters(fmax=20000), RATE_HZ)
+
+
+def test_more_bands_than_frequencies_are_refused():
+    with pytest.raises(UserError, match=r"--n_mels: expected at most the 33 .* --n_fft 64, got 34"):
+        LogMel(LogMelParameters(n_fft=64, n_mels=34), RATE_HZ)
+    LogMel(LogMelParameters(n_fft=64, n_mels=33), RATE_HZ)
+
+
 def test_empty_bands_are_told_once_in_one_line(caplog, recwarn):
     LogMel(LogMelParameters(n_mels=400), RATE_HZ)
     (record,) = caplog.records

@@ -269,6 +269,27 @@ def test_unwritable_place_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        ((-1, 8, 12), "--train_source: expected a number of clips of 0 or more, got -1"),
+        ((60, -2, 12), "--train_target: expected a number of clips of 0 or more, got -2"),
+        ((60, 8, -3), "--test: expected a number of clips of 0 or more, got -3"),
+        ((0, 0, 12), "--train_source and --train_target: both are 0"),
+    ],
+)
+def test_numbers_of_clips_are_checked(counts, complaint):
+    with pytest.raises(UserError, match=complaint):
+        SyntheticCounts(*counts)
+
+
+def test_one_domain_or_no_test_clip_is_allowed(tmp_path):
+    challenge = load_challenge("DCASE2023T2")
+    counts = SyntheticCounts(0, 2, 0)
+    (folder,) = synthesize(tmp_path, challenge, "dev", ["fan"], clips=counts, seconds=SHORT)
+    assert len(list(folder.rglob("*.wav"))) == 2
+
+
 def test_range_of_seconds_is_checked(tmp_path):
     with pytest.raises(UserError, match="seconds 3 to 2"):
         synthesize(tmp_path, load_challenge("DCASE2023T2"), "dev", seconds=(3.0, 2.0))
