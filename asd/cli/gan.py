@@ -82,9 +82,12 @@ def _add_gan_kdd(data: Any) -> None:
 
 def _gan_dcase(args: argparse.Namespace) -> None:
     args.model = _MODELS[args.gan]
+    config = read_config(args)
     from asd.runs.pipeline import train_and_test
+    from asd.runs.unused import warn_unused
 
-    train_and_test(read_config(args))
+    warn_unused(config, vars(args))
+    train_and_test(config)
 
 
 def _gan_kdd(args: argparse.Namespace) -> None:

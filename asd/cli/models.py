@@ -76,7 +76,9 @@ def _train(args: argparse.Namespace) -> None:
     if config.test_only:
         raise UserError("--test_only: contradicts train; use asd test")
     from asd.runs.pipeline import train  # loads torch: not before the flags are known to be good
+    from asd.runs.unused import warn_unused
 
+    warn_unused(config, vars(args))
     train(config)
 
 
@@ -85,12 +87,18 @@ def _test(args: argparse.Namespace) -> None:
     if config.train_only:
         raise UserError("--train_only: contradicts test; use asd train")
     from asd.runs.pipeline import test
+    from asd.runs.unused import warn_unused
 
+    warn_unused(config, vars(args))
     test(config)
 
 
 def _run(args: argparse.Namespace) -> None:
     configs = _run_configs(args)
+    from asd.runs.unused import warn_unused
+
+    for config in {config.model: config for config in configs}.values():
+        warn_unused(config, vars(args))
     if args.seeds or len(configs) > 1:
         from asd.runs.comparison import compare
 
