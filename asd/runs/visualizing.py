@@ -54,9 +54,13 @@ def visualize(
     from asd.report.embeddings import embedding_map, score_histograms  # slow to import
 
     clips = load_embeddings(file)
+    machines = list(dict.fromkeys(clips.machine.tolist()))
+    by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
+    tested = {machine: _tested(own) for machine, own in by_machine.items()}
+    # All scores before the first picture: those that are missing leave nothing behind.
+    scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
     paths = []
-    for machine in dict.fromkeys(clips.machine.tolist()):
-        own = clips.select(clips.machine == machine)
+    for machine, own in by_machine.items():
         kinds = {
             "domain": own.domain.tolist(),
             "attributes": own.attributes.tolist(),
@@ -65,13 +69,12 @@ def visualize(
         points = project(own.embeddings, method, seed)
         paths.append(out / f"{machine}_{method}.png")
         embedding_map(points, kinds, paths[-1], f"{machine}: {_NAMES[method]} of {file.name}")
-        tested = own.select((own.part == "test") & (own.label != "unknown"))
-        scores = _read(tested, results) if results else _computed(own, tested)
-        if scores:
+        if scores[machine]:
             paths.append(out / f"{machine}_scores.png")
-            is_anomaly, is_target = tested.label == "anomaly", tested.domain == "target"
+            is_anomaly = tested[machine].label == "anomaly"
+            is_target = tested[machine].domain == "target"
             title = f"{machine}: scores of {file.name}"
-            score_histograms(scores, is_anomaly, is_target, paths[-1], title)
+            score_histograms(scores[machine], is_anomaly, is_target, paths[-1], title)
     log.info("%d pictures: %s", len(paths), out)
     return paths
 
@@ -110,16 +113,31 @@ def _umap(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 
+def _tested(own: EmbeddedClips) -> EmbeddedClips:
+    """The labelled test clips."""
+    return own.select((own.part == "test") & (own.label != "unknown"))
+
+
+def _scores(own: EmbeddedClips, tested: EmbeddedClips, results: Path | None) -> Scores:
+    """Scores of a machine type's labelled test clips by name; none, and a logged line, if none."""
+    lacking = ""
+    if not len(tested.machine):
+        lacking = "labelled test clips"
+    elif results is None and not (own.part == "train").any():
+        lacking = "training clips to score the test clips by (embed both, or give --results)"
+    if lacking:
+        log.warning("%s: no histograms of scores, for there are no %s", own.machine[0], lacking)
+        return {}
+    return _computed(own, tested) if results is None else _read(tested, results)
+
+
 def _computed(own: EmbeddedClips, tested: EmbeddedClips) -> Scores:
     """Scores of labelled test clips by every backend with its default parameters.
 
-    Empty where there are no training or no labelled test clips; backends that training clips are
-    too few for are left out.
+    Backends that training clips are too few for are left out.
     """
     train = own.select(own.part == "train")
     scores: Scores = {}
-    if not len(train.machine) or not len(tested.machine):
-        return scores
     for name in BACKENDS:
         backend = make_backend(name)
         try:
@@ -133,8 +151,6 @@ def _computed(own: EmbeddedClips, tested: EmbeddedClips) -> Scores:
 
 def _read(tested: EmbeddedClips, results: Path) -> Scores:
     """Scores of test clips from the result files of their model, by score name."""
-    if not len(tested.machine):
-        return {}
     parent = results / f"{tested.split}_data"
     scores: Scores = {}
     for folder in sorted(parent.glob(f"{tested.export_dir}_*")):

@@ -97,8 +97,21 @@ def test_pictures_of_every_machine_type(trained, stored, tmp_path, asd, extra):
 def test_training_clips_alone_give_a_map_and_no_scores(trained, tmp_path, asd):
     path = tmp_path / "train.npz"
     asd("embed", *trained, "--parts", "train", "--out", path)
-    asd("visualize", path, "--out", tmp_path / "maps")
+    outcome = asd("visualize", path, "--out", tmp_path / "maps")
+    assert "fan: no histograms of scores, for there are no labelled test clips" in outcome.err
     assert {p.name for p in (tmp_path / "maps").iterdir()} == {"fan_tsne.png", "valve_tsne.png"}
+
+
+def test_test_clips_alone_give_histograms_of_results_only(trained, tmp_path, asd):
+    path = tmp_path / "test.npz"
+    asd("embed", *trained, "--parts", "test", "--out", path)
+    outcome = asd("visualize", path, "--out", tmp_path / "maps")
+    assert "valve: no histograms of scores, for there are no training clips to" in outcome.err
+    assert {p.name for p in (tmp_path / "maps").iterdir()} == {"fan_tsne.png", "valve_tsne.png"}
+    results = trained[trained.index("--result_directory") + 1]
+    outcome = asd("visualize", path, "--out", tmp_path / "maps", "--results", results)
+    assert "no histograms" not in outcome.err
+    assert (tmp_path / "maps" / "fan_scores.png").is_file()
 
 
 def test_groups_stay_groups_on_the_map(rng):
@@ -138,6 +151,7 @@ def test_files_that_cannot_be_drawn(stored, tmp_path, asd):
     unsafe = rewritten(stored, tmp_path / "unsafe.npz", domain=np.array([{}], dtype=object))
     assert "cannot be read as .npz" in complaint(unsafe)
     assert "holds no scores of these clips" in complaint(stored, "--results", tmp_path)
+    assert not (tmp_path / "maps").exists()
 
 
 def test_a_byte_damaged_anywhere_is_a_user_error_or_harmless(stored, tmp_path):
