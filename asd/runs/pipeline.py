@@ -29,7 +29,7 @@ def train(config: Config) -> None:
     if jobs:
         with training_progress(jobs):
             failures += _train_jobs(config, jobs)
-    _report(failures, len(planned))
+    _report(failures, planned)
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 
 
@@ -57,7 +57,7 @@ def test(config: Config) -> None:
     planned = plan_jobs(config)
     jobs, failures = _with_features(config, planned, "test")
     failures += run_jobs(evaluate_job, jobs, at_once=1)
-    _report(failures, len(planned))
+    _report(failures, planned)
 
 
 def train_and_test(config: Config) -> None:
@@ -90,12 +90,21 @@ def _with_features(
     return good, bad
 
 
-def _report(failures: Sequence[Failure], planned: int) -> None:
+def _report(failures: Sequence[Failure], planned: Sequence[Job]) -> None:
     if not failures:
         return
     if len({failure.reason for failure in failures}) == 1:
         raise UserError(failures[0].reason)
     for failure in failures:
         log.error("%s: %s", failure.job.label, failure.reason)
-    rest = "; the others are done" if len(failures) < planned else ""
-    raise UserError(f"{len(failures)} of {planned} jobs could not be done (see above){rest}")
+    rest = _rest_hint(failures, planned) if len(failures) < len(planned) else ""
+    raise UserError(f"{len(failures)} of {len(planned)} jobs could not be done (see above){rest}")
+
+
+def _rest_hint(failures: Sequence[Failure], planned: Sequence[Job]) -> str:
+    """What else is to say where other jobs are done: which machine types go without a failure."""
+    failed = {machine for failure in failures for machine in failure.job.machines}
+    machines = dict.fromkeys(machine for job in planned for machine in job.machines)
+    good = [machine for machine in machines if machine not in failed]
+    leave_out = f"; to leave these out give --machine_types {' '.join(good)}" if good else ""
+    return f"; the others are done{leave_out}"
