@@ -30,32 +30,32 @@ def ranking_plot(systems: Sequence[SystemEvaluation], path: Path, title: str = "
 
 
 def draw_ranking(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
-    """The official score of each system, the best on top.
+    """The official score of each system in percent, the best on top.
 
     The bars are the 95 % intervals that leaving out one clip at a time gives for AUC and pAUC over
     all machine types together (`SystemEvaluation.jackknife95`).
     """
     order = ranked(systems)
-    scores = np.array([official_score_of(system) for system in order])
-    spreads = np.nan_to_num([system.jackknife95 for system in order])
+    scores = 100 * np.array([official_score_of(system) for system in order])
+    spreads = 100 * np.nan_to_num([system.jackknife95 for system in order])
     rows = np.arange(len(order))
     figure = new_figure(2.6 + 0.5 * len(order), title)
     axes = figure.add_subplot()
     style_axes(
-        axes, "official score (bars: 95 % jackknife interval of AUC and pAUC over all clips)"
+        axes, "official score [%] (bars: 95 % jackknife interval of AUC and pAUC over all clips)"
     )
-    axes.hlines(rows, 0.0, 1.0, color=FAINT, linewidth=0.6, zorder=0)
+    axes.hlines(rows, 0.0, 100.0, color=FAINT, linewidth=0.6, zorder=0)
     axes.errorbar(
         scores, rows, xerr=spreads, fmt="o", color=DARK, markersize=4.5, linewidth=1.0, capsize=2.5
     )
     for row, score, spread in zip(rows, scores, spreads, strict=True):
         axes.annotate(
-            f"{score:.3f}", (score + spread, row), xytext=(4, 0), textcoords="offset points",
+            f"{score:.2f}", (score + spread, row), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=SMALL_SIZE, bbox={"color": "white", "pad": 1.0},
         )  # fmt: skip
-    low, high = np.min(scores - spreads, initial=1.0), np.max(scores + spreads, initial=0.0)
-    margin = max(0.02, 0.1 * (high - low))
-    axes.set_xlim(max(0.0, low - margin), min(1.0, high) + 2 * margin)
+    low, high = np.min(scores - spreads, initial=100.0), np.max(scores + spreads, initial=0.0)
+    margin = max(2.0, 0.1 * (high - low))
+    axes.set_xlim(max(0.0, low) - margin, min(100.0, high) + 2 * margin)
     axes.set_ylim(max(len(order), 1) - 0.5, -0.5)
     axes.set_yticks(rows, [shorten(system.name, 40) for system in order], fontsize=TEXT_SIZE)
     return figure

@@ -228,9 +228,9 @@ def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_
         label += f", pAUC {part:.3f}" if np.isfinite(part) else ", no pAUC"
         axes.plot(*curve, color=colour, linestyle=line, linewidth=1.3, label=label)
     if groups:
-        axes.legend(
-            fontsize=SMALL_SIZE - 1, loc="best", framealpha=0.9, edgecolor="none",
-            handlelength=1.8,
+        axes.legend(  # off the frame, along which the worst curves run
+            fontsize=SMALL_SIZE - 1, loc="lower right", bbox_to_anchor=(0.95, 0.05),
+            borderaxespad=0.0, framealpha=0.9, edgecolor="none", handlelength=1.8,
         )  # fmt: skip
 
 

@@ -54,11 +54,13 @@ def draw_summary_plot(
     Parameters
     ----------
     values
-        System -> machine type -> metric -> value. A value that is nan or not there leaves a gap.
+        System -> machine type -> metric -> value. A value that is nan or not there leaves a gap,
+        a system without any value is left out.
     metrics
         What the panels show, left to right.
     """
     machines = list(dict.fromkeys(m for system in values.values() for m in system))
+    values = {name: found for name, found in values.items() if _has_value(found, metrics)}
     figure = new_figure(3.2 + 0.55 * len(machines), title)
     panels = figure.subplots(1, len(metrics), squeeze=False, sharex=True, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
@@ -66,7 +68,7 @@ def draw_summary_plot(
         _draw_metric(axes, values, machines, metric)
     shown = [r.get(m, np.nan) for s in values.values() for r in s.values() for m in metrics]
     lowest = np.nanmin([0.45, *shown])
-    panels[0].set_xlim(max(0.0, np.floor(lowest * 10) / 10 - 0.02), 1.02)
+    panels[0].set_xlim(np.floor(lowest * 10) / 10 - 0.04, 1.04)  # whole marks at 0 and 1
     panels[0].set_ylim(max(len(machines), 1) - 0.5, -0.5)
     panels[0].set_yticks(range(len(machines)), [shorten(m) for m in machines], fontsize=TEXT_SIZE)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -74,6 +76,12 @@ def draw_summary_plot(
         handles, labels, loc="outside lower center", ncols=3, fontsize=TEXT_SIZE, frameon=False
     )
     return figure
+
+
+def _has_value(results: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> bool:
+    return any(
+        np.isfinite(row.get(metric, np.nan)) for row in results.values() for metric in metrics
+    )
 
 
 def _draw_metric(
@@ -119,15 +127,17 @@ def draw_heat_map(
     *,
     std: npt.ArrayLike | None = None,
 ) -> Figure:
-    """Official scores as a shaded table, with a bar that tells the shades.
+    """Official scores in percent as a shaded table, with a bar that tells the shades.
 
     Parameters
     ----------
     mean, std
-        Shape (systems, machines); over seeds. The standard deviation is written below the mean.
+        From 0 to 1, shape (systems, machines); over seeds. The standard deviation is written below
+        the mean.
     """
-    means = np.asarray(mean, dtype=float).reshape(len(systems), len(machines))
-    spreads = np.broadcast_to(np.asarray(np.nan if std is None else std, dtype=float), means.shape)
+    means = 100 * np.asarray(mean, dtype=float).reshape(len(systems), len(machines))
+    deviations = 100 * np.asarray(np.nan if std is None else std, dtype=float)
+    spreads = np.broadcast_to(deviations, means.shape)
     figure = new_figure(3.0 + 0.95 * len(systems), title)
     axes = figure.add_subplot()
     rows = zip(means, spreads, strict=True)
@@ -135,14 +145,14 @@ def draw_heat_map(
     names = [shorten(system, 44) for system in systems]
     image = draw_shaded_table(axes, means, texts, names, machines, shade_limits(means))
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
-    bar.set_label("official score", fontsize=TEXT_SIZE)
+    bar.set_label("official score [%]", fontsize=TEXT_SIZE)
     bar.ax.tick_params(labelsize=SMALL_SIZE, length=2)
     bar.outline.set_visible(False)
     return figure
 
 
 def _cell(mean: float, std: float) -> str:
-    return f"{mean:.3f}\n± {std:.3f}" if np.isfinite(std) else f"{mean:.3f}"
+    return f"{mean:.2f}\n± {std:.2f}" if np.isfinite(std) else f"{mean:.2f}"
 
 
 def shade_limits(values: FloatArray) -> tuple[float, float]:

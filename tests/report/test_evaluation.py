@@ -27,13 +27,15 @@ def test_ranking_has_the_best_on_top_with_its_interval():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["good", "middling", "poor"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
     (bars,) = (c for c in axes.containers if isinstance(c, ErrorbarContainer))
-    score = official_score_of(SYSTEMS[1])
+    score = 100 * official_score_of(SYSTEMS[1])
     np.testing.assert_allclose(bars[0].get_xdata()[0], score)
     (lines,) = bars[2]
-    np.testing.assert_allclose(lines.get_segments()[0][:, 0], [score - 0.01, score + 0.01])
+    np.testing.assert_allclose(lines.get_segments()[0][:, 0], [score - 1, score + 1])
+    assert axes.texts[0].get_text() == f"{score:.2f}"
+    assert axes.get_xlabel().startswith("official score [%]")
     low, high = axes.get_xlim()
-    assert low < bars[0].get_xdata().min() - 0.01
-    assert high > bars[0].get_xdata().max() + 0.01
+    assert low < bars[0].get_xdata().min() - 1
+    assert high > bars[0].get_xdata().max() + 1
 
 
 def test_metrics_of_each_machine_type_on_one_scale():

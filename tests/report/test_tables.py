@@ -53,6 +53,24 @@ def test_the_lowest_value_is_within_the_axis():
     assert high > 1.0
 
 
+def test_marks_at_both_ends_are_whole():
+    metrics = {"AUC (source)": 0.0, "AUC (target)": 1.0}
+    figure = draw_summary_plot({"a": {"fan": metrics}}, metrics=tuple(metrics))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    ends = axes.transData.transform([(0, 0), (1, 0)])[:, 0]
+    radius = marks(axes, "a").get_markersize() / 2 / 72 * figure.dpi
+    assert ends[0] - axes.bbox.x0 > radius
+    assert axes.bbox.x1 - ends[1] > radius
+
+
+def test_systems_without_a_value_are_not_in_the_legend():
+    lacking = {"untested": {"fan": {}}, "undefined": {"fan": {"pAUC": NAN}}, "none": {}}
+    figure = draw_summary_plot({"untested": lacking["untested"], **VALUES, **lacking})
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["chance", *VALUES]
+
+
 @pytest.mark.parametrize("values", [{}, {"baseline_MSE": {}}, {"a": {"fan": {"pAUC": NAN}}}])
 def test_summary_of_nothing(values, tmp_path):
     summary_plot(values, tmp_path / "summary.png")
@@ -66,13 +84,14 @@ def test_heat_map_writes_mean_and_deviation(tmp_path):
     figure = draw_heat_map(mean, systems, machines, "2023", std=std)
     axes, bar = figure.axes
     assert [text.get_text() for text in axes.texts] == [
-        "0.900\n± 0.010", "0.500", "-", "0.610\n± 0.002", "0.700\n± 0.030", "0.800\n± 0.000",
+        "90.00\n± 1.00", "50.00", "-", "61.00\n± 0.20", "70.00\n± 3.00", "80.00\n± 0.00",
     ]  # fmt: skip
     assert [text.get_color() for text in axes.texts[:3]] == ["white", "black", "black"]
     assert [label.get_text() for label in axes.get_yticklabels()] == systems
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["fan", "ToyCar", "a" * 11 + "…" + "z" * 12]
-    assert bar.get_ylabel() == "official score"
+    assert bar.get_ylabel() == "official score [%]"
+    assert bar.get_ylim() == pytest.approx((50.0, 90.0))
     heat_map(mean, systems, machines, tmp_path / "heat.png", std=std)
     assert (tmp_path / "heat.png").is_file()
 
