@@ -5,9 +5,13 @@ from collections.abc import Iterable
 
 
 def closest(word: str, known: Iterable[object], cutoff: float = 0.5) -> str | None:
-    """The known word most similar to `word`, or None where none is as similar as `cutoff` (0–1)."""
-    near = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=cutoff)
-    return near[0] if near else None
+    """The known word most similar to `word`, or None where none is as similar as `cutoff` (0–1).
+
+    Upper and lower case are the same here.
+    """
+    folded = {str(k).casefold(): str(k) for k in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=cutoff)
+    return folded[near[0]] if near else None
 
 
 def nearest(word: str, known: Iterable[object]) -> str:

@@ -26,6 +26,8 @@ def test_nearest_word():
     assert nearest("fna", ("valve", "fan")) == " (did you mean fan?)"
     assert nearest("12", (3, 123)) == " (did you mean 123?)"
     assert nearest("xyz", ("valve", "fan")) == ""
+    assert nearest("toycar", ("Tortoise", "ToyCar")) == " (did you mean ToyCar?)"
+    assert nearest("FAN", ("Fin", "fan")) == " (did you mean fan?)"
 
 
 def test_how_near_it_must_be():
