@@ -128,10 +128,19 @@ class Parameters:
         _one_of("left", "right", "mix"),
     )  # fmt: skip
 
-    model: str = _parameter("DCASE2023T2-AE", "system", "name of the system")
+    model: str = _parameter(
+        "DCASE2023T2-AE", "system",
+        "the system: DCASE2023T2-AE, ae (the same, beside others), BiGAN, GAN, a recipe "
+        "(dis_multispec_scac_trainable, dis_spec_adacos_fixed, dis_spec_adacos_fixed_wo_mixup, "
+        "dis_spec_featex, dis_spec_scac_fixed, dis_spec_scac_trainable, dis_spec_subspaceloss, "
+        "raw_spec) or the path of a recipe of your own, which ends in .yaml",
+    )  # fmt: skip
     score: str = _parameter(
-        "MSE", "system", "anomaly score for testing: MSE, MAHALA, or all the system has"
-    )
+        "MSE", "system",
+        "anomaly score for testing, or the word all: DCASE2023T2-AE and ae have MSE, "
+        "MAHALA and MAHALA-FRAME, GAN and BiGAN have CROSS-E and FM, a recipe has its backends "
+        "(default: MSE for DCASE2023T2-AE, all for the others)",
+    )  # fmt: skip
     seed: int = _parameter(13711, "system", "random seed", _seed, "--rd", "--seed")
     use_cuda: bool = _parameter(True, "system", "train and score on a CUDA device if there is one")
     gpu_id: tuple[int, ...] = _parameter((0,), "system", "number of the CUDA device")

@@ -8,6 +8,8 @@ import pytest
 from asd.cli import _parser, main
 from asd.errors import UserError
 from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
+from asd.systems import system_class, system_names
+from asd.systems.gan.scoring import CROSS_E, FM
 
 COMMANDS = _parser()._subparsers._group_actions[0].choices
 RUN_COMMANDS = ("train", "test", "run")
@@ -75,6 +77,14 @@ def test_help_shows_official_defaults(capsys):
         assert part in text
 
 
+@pytest.mark.parametrize("command", RUN_COMMANDS)
+def test_help_lists_every_system_and_score(capsys, command):
+    text = help_of(capsys, command)
+    autoencoder = system_class("ae")(frames=1).score_names
+    for word in (*system_names(), *autoencoder, CROSS_E, FM):
+        assert re.search(rf"\W{re.escape(word)}\W", text), word
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])
@@ -92,6 +102,9 @@ MISTAKES = {
     "train -d --epoch 3": "unknown argument '--epoch'; did you mean --epochs?",
     "train -d --tag x": "unknown argument '--tag'; did you mean -tag?",
     "train -d more": "unknown argument 'more'",
+    "test -d fan": "'fan'; machine types are given with --machine_types; see asd test --help",
+    "train -d epochs": "unknown argument 'epochs'; did you mean --epochs?",
+    "summarize DCASE2023T2 -d fan": "unknown argument 'fan'; see asd summarize --help",
     "train -d --epochs": "--epochs/--nb_epochs: expected one argument",
     "train -d --epochs x": "--epochs: expected a whole number, got 'x'",
     "train -d --epochs 1.5": "--epochs: expected a whole number, got '1.5'",
@@ -108,6 +121,7 @@ MISTAKES = {
     "run -d --train_only --test_only": "--train_only and --test_only exclude each other",
     "train -d --config none.yaml": "none.yaml: cannot be read (No such file or directory)",
     "train -d --dataset DCASE2032T2": "--dataset: challenge year 'DCASE2032T2' is unknown (did you",
+    "train -d --dataset dcase2023t2": "'dcase2023t2' is unknown (did you mean DCASE2023T2?)",
     "summarize DCASE2032T2 -d": "--dataset: challenge year 'DCASE2032T2' is unknown (did you",
     "synthesize -e --machine_types fan": "--machine_types: machine type 'fan' is not in the eval",
     "format -d --machine_types fna --output o": "--machine_types: machine type 'fna' is not in the",
@@ -117,6 +131,7 @@ MISTAKES = {
     "synthesize -d --test x": "--test: invalid int value: 'x'; see asd synthesize --help",
     "download -d --parts trian": "--parts: unknown 'trian'; did you mean train?; choose from train",
     "gan bgan kdd run": "gan: unknown 'bgan'; did you mean bigan?; choose from gan, bigan",
+    "gan bigan dcas run": "DATA: unknown 'dcas'; did you mean dcase?; choose from dcase, kdd",
     "gan bigan": "the following arguments are required: DATA; see asd gan --help",
     "import-baseline": "the following arguments are required: FOLDER",
 }

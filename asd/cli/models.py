@@ -64,8 +64,10 @@ def _add_run(commands: Any) -> None:
         commands, "run", _run, "train, then test; of several systems or seeds, compare the scores"
     )
     group = command.add_argument_group("comparison")
+    (model,) = (parameter for parameter in parameter_fields() if parameter.name == "model")
     group.add_argument("--model", nargs="+", default=[], metavar="NAME",
-                       help="name of the system; several are compared")  # fmt: skip
+                       help=f"{model.metadata['meaning']}; several are compared "
+                       f"(default: {model.default})")  # fmt: skip
     group.add_argument("--seeds", nargs="+", default=[], metavar="INT",
                        help="in place of --seed: run with each of these, and end in a table of "
                        "means and standard deviations")  # fmt: skip
@@ -128,7 +130,11 @@ def _run_configs(args: argparse.Namespace) -> list[Config]:
 def _add_summarize(commands: Any) -> None:
     command = add_command(
         commands, "summarize", _summarize, "write and print the summary tables of a data set",
-        "Tables and figures go to <results>/{dev,eval}_data/<export_dir>/summarize/<dataset>/.",
+        """
+        All systems with results of the data set stand side by side; with --export_dir, only the
+        scores of that one. Tables and figures go to
+        <results>/{dev,eval}_data/<export_dir>/summarize/<dataset>/.
+        """,
     )  # fmt: skip
     command.add_argument("dataset", help="challenge year, such as DCASE2023T2")
     add_split(command)

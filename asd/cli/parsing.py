@@ -7,19 +7,25 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asd.challenge.catalog import challenge_names, load_challenge
 from asd.config import Config, load_config
 from asd.errors import UserError
 from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 from asd.words import nearest_flag
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Breaks no name such as MAHALA-FRAME at its hyphen."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line and know the nearest flag."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -35,10 +41,22 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            hint = nearest_flag(unknown[0].partition("=")[0], flags)
-            raise UserError(f"unknown argument {unknown[0]!r}{hint}; see {self.prog} --help")
+            raise UserError(
+                f"unknown argument {unknown[0]!r}{self._hint(unknown[0])}; see {self.prog} --help"
+            )
         return known, unknown
+
+    def _hint(self, word: str) -> str:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        if "--machine_types" in flags and is_machine_type(word):
+            return "; machine types are given with --machine_types"
+        return nearest_flag(word.partition("=")[0], flags)
+
+
+def is_machine_type(word: str) -> bool:
+    """Whether any challenge year has a machine type of this name."""
+    years = map(load_challenge, challenge_names())
+    return any(word in {**year.dev.sections, **year.eval.sections} for year in years)
 
 
 def add_command(commands: Any, name: str, run: Any, summary: str, text: str = "") -> Any:
