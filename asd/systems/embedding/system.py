@@ -130,8 +130,11 @@ class EmbeddingSystem(System):
         scores = {name: np.empty(len(clips)) for name in self.score_names}
         for machine, members in _by_machine(clips).items():
             if machine not in self._backends:
-                known = ", ".join(self._backends)
-                raise UserError(f"{machine}: the model was trained on {known}; train it again")
+                known = list(self._backends)
+                raise UserError(
+                    f"{machine}: the model was trained on {', '.join(known)}; train it again with "
+                    f"{machine}, or test it with --machine_types {' '.join(known)}"
+                )
             section = _sections(clips[i] for i in members)
             for name, backend in self._backends[machine].items():
                 with _where(machine, name):

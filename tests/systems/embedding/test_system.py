@@ -234,7 +234,9 @@ def test_what_cannot_work_is_said_in_one_line(fitted):
     broken = replace(features, rows=np.full_like(features.rows, np.nan))
     with pytest.raises(UserError, match="diverged: the loss of epoch 1 is nan"):
         new_system().fit(clips, broken, seed=0, on_epoch=lambda _: None)
-    with pytest.raises(UserError, match="ToyC: the model was trained on ToyA, ToyB"):
+    with pytest.raises(
+        UserError, match=r"ToyC: .* trained on ToyA, ToyB; .* with ToyC, .*es ToyA ToyB$"
+    ):
         fitted.score([replace(clips[0], machine="ToyC")], features.select([0]))
     with pytest.raises(UserError, match="sampling rate 16000 Hz, the model was trained at 8000"):
         fitted.score(clips, replace(features, sample_rate_hz=16000))
