@@ -53,6 +53,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove files that killed processes left half written; one that lives keeps its own."""
+    for leftover in folder.glob(".*.*.*.part"):
+        number = leftover.name.split(".")[-3]
+        if number.isdigit() and not _is_running(int(number)):
+            leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def folder_aside(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; when the block succeeds, it takes that one's place.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.errors import UserError
-from asd.files import folder_aside, write_aside, write_json, write_text
+from asd.files import folder_aside, remove_leftovers, write_aside, write_json, write_text
 
 
 def test_text_is_utf8_with_unix_line_ends(tmp_path):
@@ -210,3 +210,13 @@ def test_a_folder_that_a_killed_process_moved_away_comes_back(tmp_path):
     with pytest.raises(KeyboardInterrupt), folder_aside(tmp_path / "fan"):
         raise KeyboardInterrupt
     assert names(tmp_path) == ["fan", "fan/old"]
+
+
+def test_only_files_of_dead_processes_are_leftovers(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f".model.pt.{number}.0a1b2c3d.part" for number in (dead.pid, os.getpid())]
+    for name in (*names, "model.pt", ".hidden"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {names[1], "model.pt", ".hidden"}

@@ -14,7 +14,7 @@ import torch
 from asd.config import Config
 from asd.errors import UserError
 from asd.evaluation.threshold import fit_gamma
-from asd.files import write_json, write_text
+from asd.files import remove_leftovers, write_json, write_text
 from asd.runs.data import challenge_data, known_test_clips, training_data
 from asd.runs.jobs import Job, ModelFolder, failure_reason
 from asd.runs.models import (
@@ -184,8 +184,7 @@ class _EpochWriter:
                 f"{folder}: cannot be written ({error.strerror}); check the folder's permissions, "
                 "or choose another --result_directory"
             ) from None
-        for leftover in folder.glob(".*.part"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(folder)
 
     def resume(self, config: Config) -> State | None:
         """The snapshot to go on from, with the log so far; None where there is no checkpoint."""
