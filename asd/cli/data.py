@@ -45,7 +45,7 @@ def _synthesize(args: argparse.Namespace) -> None:
     synthesize(
         config.dataset_directory, config.challenge, config.split, config.machines,
         clips=SyntheticCounts(args.train_source, args.train_target, args.test),
-        seconds=(min(args.seconds), max(args.seconds)), clutter_db=args.clutter, seed=config.seed,
+        seconds=(args.seconds[0], args.seconds[-1]), clutter_db=args.clutter, seed=config.seed,
         overwrite=args.overwrite,
     )  # fmt: skip
 

@@ -3,8 +3,6 @@
 import csv
 from pathlib import Path
 
-import pytest
-
 import asd.systems.embedding.recipe as recipes
 from asd.audio.synthetic import SyntheticCounts, synthesize
 from asd.challenge.catalog import load_challenge
@@ -18,8 +16,6 @@ SMALLER = {
     "batch_size: 64": "batch_size: 32",
     "epochs: 16": "epochs: 12",
 }
-
-pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
 
 def test_a_learned_embedding_beats_the_autoencoder_and_the_raw_spectrum(tmp_path, asd):

@@ -28,8 +28,6 @@ backends:
   KNN: {class: knn}
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
-
 
 def smaller(text):
     for old, new in SMALLER.items():
