@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "asd"
 
-LEAVES = {"errors", "files", "parameters", "words"}
+LEAVES = {"errors", "files", "memory", "parameters", "words"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "logs": set(),
     "errors": set(),
     "files": {"errors"},
+    "memory": set(),
     "parameters": set(),
     "words": set(),
 }

@@ -31,6 +31,7 @@ from asd.audio.wav import CHANNELS, WavHeader, read_header, read_samples
 from asd.challenge.clips import Clip
 from asd.errors import UserError
 from asd.files import write_aside
+from asd.memory import reused_memory
 
 _MAGIC = b"ASDROWS1"
 _ALIGNMENT = 64
@@ -257,7 +258,8 @@ def _compute_rows(
     title = f"features {first.machine} {first.path.parent.name}"
     ahead = 8 * jobs
     # Threads within matrix products would compete with these, and change the last bits.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(jobs) as pool:
+    one = threadpool_limits(1, user_api="blas")
+    with one, reused_memory(), ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(compute, clip.path) for clip in clips[:ahead]]
         for index in tqdm(range(len(clips)), desc=title, unit="clip", leave=False, delay=1):
             row = waiting[index % ahead].result()

@@ -14,11 +14,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
+from asd.memory import reused_memory
 from asd.systems.base import Epoch, State
 from asd.systems.embedding import augmentation
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
-from asd.systems.embedding.memory import reused_memory
 from asd.systems.embedding.objective import Objective
 from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
 

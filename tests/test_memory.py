@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from asd.systems.embedding import memory
+from asd import memory
 
 LARGE = 64 * 2**20 // 4  # above what the GNU C library keeps
 
