@@ -9,7 +9,7 @@ from asd.errors import UserError
 from asd.runs.data import ClipSet, check_dataset, find_clips, find_features
 from asd.runs.jobs import Job, plan_jobs
 from asd.runs.parallel import Failure, default_at_once, run_jobs, training_progress
-from asd.runs.testing import evaluate_job
+from asd.runs.testing import check_score, evaluate_job
 from asd.runs.training import device, train_job, train_together
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ def test(config: Config) -> None:
 
 def train_and_test(config: Config) -> None:
     """What the official train.py does: train, then test, unless told to do one only."""
+    if not config.train_only:
+        check_score(config)
     if not config.test_only:
         train(config)
     if not config.train_only:

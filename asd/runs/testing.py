@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asd.challenge.clips import LABELS, Clip
 from asd.challenge.submission import submission_names
+from asd.config import Config
 from asd.errors import UserError
 from asd.evaluation import results
 from asd.evaluation.threshold import GammaFit
@@ -94,6 +95,18 @@ def _train_hint(job: Job) -> str:
     if job.folder.checkpoint.is_file():
         words.append("--restart")
     return f"train it first: {shlex.join(words)}"
+
+
+def check_score(config: Config) -> None:
+    """Refuse a score that the system does not give, before it is trained for hours.
+
+    Raises
+    ------
+    UserError
+        Names the scores that there are.
+    """
+    system = create_system(config.model, {**system_parameters(config), **vars(config)})
+    _wanted_scores(config.score_name, system.score_names)
 
 
 def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:

@@ -312,3 +312,10 @@ def test_one_class_or_one_domain(tested, asd, flags, tiny, tmp_path):
     assert done.status == 0
     assert "fan MSE section 00: no anomalous clips; left empty: AUC" in done.err
     assert read(file)[1] == ["00", "", "", "", "", ""]
+
+
+def test_an_unknown_score_is_refused_before_training(asd, tiny_data, tmp_path):
+    where = ("--dataset_directory", tiny_data, "--result_directory", tmp_path)
+    done = asd("run", "-d", "--machine_types", "fan", "--epochs", 1, *where, "--score", "MES")
+    assert done.complaint == "--score: 'MES' is unknown; choose from MSE, MAHALA, MAHALA-FRAME, all"
+    assert not list(tmp_path.rglob("*"))
