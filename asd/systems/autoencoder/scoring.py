@@ -89,14 +89,10 @@ def score_groups(
         for sums, inverse in zip(by_domain, (precisions.source, precisions.target), strict=True):
             sums.index_add_(0, group, squared_distances(blocks, inverse).mean(dim=1).double())
     scores = {MSE: squares / counts}
-    if precisions is None:
-        return scores
-    mean_rows /= counts[:, None]
-    scores = {
-        **scores,
-        MAHALA: torch.minimum(
-            squared_distances(mean_rows, precisions.source.double()),
-            squared_distances(mean_rows, precisions.target.double()),
-        ),
-    }
-    return {**scores, MAHALA_FRAME: by_domain.amin(dim=0) / counts} if with_frames else scores
+    if precisions is not None:
+        inverses = precisions.source.double(), precisions.target.double()
+        mean_rows /= counts[:, None]
+        scores[MAHALA] = torch.minimum(*(squared_distances(mean_rows, c) for c in inverses))
+        if with_frames:
+            scores[MAHALA_FRAME] = by_domain.amin(dim=0) / counts
+    return scores
