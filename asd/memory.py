@@ -15,9 +15,9 @@ def reused_memory() -> Iterator[None]:
     """Keep freed memory in the process for as long as the block runs.
 
     Arrays larger than what the GNU C library keeps (32 MB, in threads far less) are fetched from
-    the operating system anew, zeroed page by page, and given back. Without that, training an
-    embedding on a CPU takes two thirds of the time, and features as little as half. Where the C
-    library is another, this does nothing.
+    the operating system anew, zeroed page by page, and given back. With memory kept, training an
+    embedding on a CPU takes two thirds of the time, features and scores as little as half. Where
+    the C library is another, this does nothing.
     """
     mallopt = _find("mallopt")
     if mallopt is None:

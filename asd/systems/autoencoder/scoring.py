@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asd.audio.windows import gather_windows
+from asd.memory import reused_memory
 from asd.systems.autoencoder.mahalanobis import invert_covariance, squared_distances
 from asd.systems.autoencoder.network import AutoencoderNetwork
 
@@ -35,6 +36,7 @@ def invert_covariances(network: AutoencoderNetwork, machine: str) -> Precisions:
 
 
 @torch.no_grad()
+@reused_memory()
 def score_groups(
     network: AutoencoderNetwork,
     precisions: Precisions | None,
