@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from asd.audio.synthetic import SyntheticCounts, synthesize
 from asd.challenge.catalog import load_challenge
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
+from asd.synthetic.dataset import SyntheticCounts, synthesize
 
 settings.register_profile("asd", deadline=None)  # busy machines must not fail a test
 settings.load_profile("asd")

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from asd.audio.features import Features
 from asd.audio.logmel import LogMel, LogMelParameters
 from asd.audio.wav import CHANNELS, WavHeader, read_header, read_samples
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.files import write_aside
 from asd.memory import reused_memory

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asd.challenge.clips import Clip
+from asd.clips import NO_ATTRIBUTE, Clip
 from asd.errors import UserError
 
 
@@ -21,7 +21,7 @@ def with_attributes(clips: Sequence[Clip], machine_dir: Path) -> list[Clip]:
     UserError
         A table is needed but is not one.
     """
-    silent = {clip.section for clip in clips if clip.attributes == "noAttribute"}
+    silent = {clip.section for clip in clips if clip.attributes == NO_ATTRIBUTE}
     told: dict[str, str] = {}
     for section in sorted(silent):
         path = machine_dir / f"attributes_{section}.csv"
@@ -32,9 +32,9 @@ def with_attributes(clips: Sequence[Clip], machine_dir: Path) -> list[Clip]:
 
 def _with_attributes(clip: Clip, told: dict[str, str]) -> Clip:
     text = told.get(clip.file_name)
-    if text is None or clip.attributes != "noAttribute":
+    if text is None or clip.attributes != NO_ATTRIBUTE:
         return clip
-    return replace(clip, name=replace(clip.name, attributes=text))
+    return replace(clip, attributes=text)
 
 
 def read_attributes(path: Path) -> dict[str, str]:

@@ -20,10 +20,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge, LabelList
-from asd.challenge.clips import parse_clip_name
-from asd.challenge.guard import check_space, explained, one_process
+from asd.challenge.download.lock import as_user_error, check_space, exclusive_lock
+from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
 from asd.challenge.layout import machine_folder, split_folder
-from asd.challenge.transfer import Patience, fetch_bytes
+from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
 from asd.files import folder_aside, write_aside
 
@@ -54,7 +54,7 @@ def load_labels(
     challenge: Challenge,
     list_path: Path | None = None,
     allow_wrong: bool = False,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> Labels:
     """Find, or download, a year's list and read it. Parameters as in `find_label_list`."""
     return read_label_list(find_label_list(data, challenge, list_path, allow_wrong, patience))
@@ -65,7 +65,7 @@ def find_label_list(
     challenge: Challenge,
     list_path: Path | None = None,
     allow_wrong: bool = False,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> Path:
     """The file with a year's list: the one given, else the one in eval_data/, else downloaded.
 
@@ -141,8 +141,8 @@ def _check_list(path: Path, published: LabelList | None, allow_wrong: bool) -> N
         _log.info("%s: differs from the organisers' list by its SHA-256; used as it is", path)
 
 
-def _download_list(folder: Path, wanted: LabelList, patience: Patience | None) -> Path:
-    content = fetch_bytes(wanted.url, patience or Patience())
+def _download_list(folder: Path, wanted: LabelList, patience: RetryPolicy | None) -> Path:
+    content = fetch_bytes(wanted.url, patience or RetryPolicy())
     digest = _sha256(content)
     if digest != wanted.sha256:
         raise UserError(
@@ -241,7 +241,7 @@ def rename_eval_clips(
     list_path: Path | None = None,
     link: bool = False,
     allow_wrong: bool = False,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> dict[str, RenameCounts]:
     """Copy the evaluation clips from test/ to test_rename/ under their labelled names.
 
@@ -274,7 +274,7 @@ def rename_eval_clips(
         )
     labels = load_labels(data, challenge, list_path, allow_wrong, patience)
     counts = {}
-    with one_process(raw.parent, "rename"):
+    with exclusive_lock(raw.parent, "rename"):
         for machine, rows in labels.items():
             folder = machine_folder(data, challenge, "eval", machine)
             clips = _test_clips(folder, challenge)
@@ -301,7 +301,7 @@ def _rename_machine(
     counts = RenameCounts(len(both), len(clips) - len(both), len(rows) - len(both))
     if both:
         renamed = machine_dir / "test_rename"
-        with explained(renamed), folder_aside(renamed) as new:
+        with as_user_error(renamed), folder_aside(renamed) as new:
             if not link:
                 check_space(machine_dir, sum(clip.stat().st_size for clip in both))
             for clip, labelled in tqdm(both.items(), desc=f"naming {machine_dir.name}"):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from asd.challenge.attributes import with_attributes
 from asd.challenge.catalog import Challenge
-from asd.challenge.clips import Clip, parse_clip
+from asd.challenge.names import parse_clip
+from asd.clips import Clip
 from asd.errors import UserError
 
 log = logging.getLogger(__name__)

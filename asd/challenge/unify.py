@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from asd.challenge import layout
 from asd.challenge.catalog import Challenge
-from asd.challenge.clips import LABELS, Clip, ClipName, parse_clip_name
-from asd.challenge.guard import check_space, explained, one_process
+from asd.challenge.download.lock import as_user_error, check_space, exclusive_lock
 from asd.challenge.labels import find_local_list, read_label_list
+from asd.challenge.names import ClipName, named_clip, parse_clip_name
+from asd.clips import LABELS, NO_ATTRIBUTE, Clip
 from asd.errors import UserError
 from asd.files import write_aside, write_text
 
@@ -91,7 +92,7 @@ def unify(
         its clips.csv is of something else, or names files outside their machine type's folder.
     """
     plan = _plan(data, challenge, split, machines, list_path)
-    with one_process(output, "format"), explained(output):
+    with exclusive_lock(output, "format"), as_user_error(output):
         table = output / "clips.csv"
         before = _read_table(table)
         if not link:
@@ -125,7 +126,7 @@ def _plan(
     if split == "eval" and (found := find_local_list(data, challenge, list_path)) is not None:
         labels = read_label_list(found)
     plan = [
-        _unified(clip, challenge, split, clip_set)
+        _unified(clip, _listed_name(clip, labels), challenge, split, clip_set)
         for machine in wanted
         for clip_set, clips in _clip_sets(data, challenge, split, machine, labels)
         for clip in clips
@@ -159,21 +160,29 @@ def _clip_sets(
     return [*sets, ("supplemental", extra)]
 
 
+def _listed_name(clip: Clip, labels: Mapping[str, Mapping[str, str]]) -> str:
+    return labels.get(clip.machine, {}).get(clip.file_name, clip.file_name)
+
+
 def _with_label(clip: Clip, rows: Mapping[str, str]) -> Clip:
     if clip.label is not None or clip.file_name not in rows:
         return clip
-    return Clip(clip.path, clip.machine, parse_clip_name(rows[clip.file_name]))
+    return named_clip(clip.path, clip.machine, parse_clip_name(rows[clip.file_name]))
 
 
-def _unified(clip: Clip, challenge: Challenge, split: str, clip_set: str) -> UnifiedClip:
-    name = clip.name
+def _unified(
+    clip: Clip, listed: str, challenge: Challenge, split: str, clip_set: str
+) -> UnifiedClip:
+    """A clip's line; `listed` is its name, in the list of labels where that has one."""
+    name = parse_clip_name(listed)
     # A year with one domain need not tell it; other years' unlabelled clips keep it back.
     domain = name.domain or (challenge.domains[0] if len(challenge.domains) == 1 else None)
     attributes = None
     if clip_set == "supplemental":
         file_name = clip.file_name
     else:
-        attributes = clip.attributes if clip.label in LABELS else name.attributes
+        is_told = clip.label in LABELS or clip.attributes != NO_ATTRIBUTE
+        attributes = clip.attributes if is_told else name.attributes
         file_name = str(
             ClipName("section", clip.section, name.number, domain, clip_set, clip.label, attributes)
         )

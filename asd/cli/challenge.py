@@ -47,7 +47,7 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from asd.runs.evaluating import evaluate
+    from asd.jobs.evaluating import evaluate
 
     config = read_config(args)
     out = args.out or config.result_directory / "evaluation" / config.dataset
@@ -104,7 +104,7 @@ def _add_clip_sources(command: Any, *parameters: str) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from asd.challenge.submission import check_submission, find_test_clips
+    from asd.submission.check import check_submission, find_test_clips
 
     config = read_config(args)
     clips = find_test_clips(config.dataset_directory, config.challenge, args.list)
@@ -113,9 +113,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from asd.challenge import package
-    from asd.challenge.submission import find_test_clips, read_enclosure
     from asd.evaluation.results import score_folder
+    from asd.submission import package
+    from asd.submission.check import find_test_clips, read_enclosure
 
     config = read_config(args)
     label = package.submission_label(args.author, args.institute, args.index)

@@ -39,7 +39,7 @@ def _add_synthesize(commands: Any) -> None:
 
 
 def _synthesize(args: argparse.Namespace) -> None:
-    from asd.audio.synthetic import SyntheticCounts, synthesize
+    from asd.synthetic.dataset import SyntheticCounts, synthesize
 
     config = read_config(args)
     synthesize(
@@ -65,7 +65,7 @@ def _add_download(commands: Any) -> None:
 
 
 def _download(args: argparse.Namespace) -> None:
-    from asd.challenge.download import download
+    from asd.challenge.download.dataset import download
 
     config = read_config(args)
     download(

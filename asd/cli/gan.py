@@ -83,8 +83,8 @@ def _add_gan_kdd(data: Any) -> None:
 def _gan_dcase(args: argparse.Namespace) -> None:
     args.model = _MODELS[args.gan]
     config = read_config(args)
-    from asd.runs.pipeline import train_and_test
-    from asd.runs.unused import warn_unused
+    from asd.jobs.pipeline import train_and_test
+    from asd.jobs.unused import warn_unused
 
     warn_unused(config, vars(args))
     train_and_test(config)
@@ -92,7 +92,7 @@ def _gan_dcase(args: argparse.Namespace) -> None:
 
 def _gan_kdd(args: argparse.Namespace) -> None:
     config = read_config(args)
-    from asd.runs.tables import run_kdd
+    from asd.jobs.tables import run_kdd
 
     found = run_kdd(args.gan, config, flags=vars(args), scale=not args.unscaled)
     print(f"precision {found.precision:.4f}  recall {found.recall:.4f}  F1 {found.f1:.4f}")
@@ -115,7 +115,7 @@ def _add_features(commands: Any) -> None:
 
 
 def _features(args: argparse.Namespace) -> None:
-    from asd.runs.tables import export_features
+    from asd.jobs.tables import export_features
 
     for path in export_features(read_config(args), args.output):
         print(path)

@@ -77,8 +77,8 @@ def _train(args: argparse.Namespace) -> None:
     config = read_config(args)
     if config.test_only:
         raise UserError("--test_only: contradicts train; use asd test")
-    from asd.runs.pipeline import train  # loads torch: not before the flags are known to be good
-    from asd.runs.unused import warn_unused
+    from asd.jobs.pipeline import train  # loads torch: not before the flags are known to be good
+    from asd.jobs.unused import warn_unused
 
     warn_unused(config, vars(args))
     train(config)
@@ -88,8 +88,8 @@ def _test(args: argparse.Namespace) -> None:
     config = read_config(args)
     if config.train_only:
         raise UserError("--train_only: contradicts test; use asd train")
-    from asd.runs.pipeline import test
-    from asd.runs.unused import warn_unused
+    from asd.jobs.pipeline import test
+    from asd.jobs.unused import warn_unused
 
     warn_unused(config, vars(args))
     test(config)
@@ -97,16 +97,16 @@ def _test(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     configs = _run_configs(args)
-    from asd.runs.unused import warn_unused
+    from asd.jobs.unused import warn_unused
 
     for config in {config.model: config for config in configs}.values():
         warn_unused(config, vars(args))
     if args.seeds or len(configs) > 1:
-        from asd.runs.comparison import compare
+        from asd.jobs.comparison import compare
 
         compare(configs)
     else:
-        from asd.runs.pipeline import train_and_test
+        from asd.jobs.pipeline import train_and_test
 
         train_and_test(configs[0])
 
@@ -143,7 +143,7 @@ def _add_summarize(commands: Any) -> None:
 
 
 def _summarize(args: argparse.Namespace) -> None:
-    from asd.runs.summarizing import summarize
+    from asd.jobs.summarizing import summarize
 
     summarize(read_config(args), all_systems="export_dir" not in args)
 
@@ -171,7 +171,7 @@ def _add_embed(commands: Any) -> None:
 
 def _embed(args: argparse.Namespace) -> None:
     config = read_config(args)
-    from asd.runs.embeddings import embed
+    from asd.jobs.embeddings import embed
 
     embed(config, list(dict.fromkeys(args.parts)), args.out)
 
@@ -196,7 +196,7 @@ def _add_visualize(commands: Any) -> None:
 
 
 def _visualize(args: argparse.Namespace) -> None:
-    from asd.runs.visualizing import visualize
+    from asd.jobs.visualizing import visualize
 
     for path in visualize(args.file, args.out, args.method, args.results, args.map_seed):
         print(path)
@@ -221,7 +221,7 @@ def _add_import(commands: Any) -> None:
 
 
 def _import_baseline(args: argparse.Namespace) -> None:
-    from asd.runs.importing import import_baseline
+    from asd.jobs.importing import import_baseline
 
     for name in import_baseline(args.folder, args.gamma, read_config(args)):
         print(name)

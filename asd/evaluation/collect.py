@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from asd.challenge.catalog import Challenge
-from asd.challenge.clips import LABELS, parse_clip_name
+from asd.challenge.names import parse_clip_name
+from asd.clips import LABELS
 from asd.errors import UserError
 from asd.evaluation.metrics import FloatArray, domain_metrics, official_score
 from asd.evaluation.results import (

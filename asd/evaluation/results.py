@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.challenge.catalog import split_dataset_name
+from asd.csvfiles import cells, number, read_rows, write_rows
 from asd.errors import UserError
-from asd.evaluation.csvfiles import cells, number, read_rows, write_rows
 from asd.evaluation.metrics import (
     BoolArray,
     FloatArray,

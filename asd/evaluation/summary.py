@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from asd.challenge.catalog import Challenge
+from asd.csvfiles import cells, write_rows
 from asd.evaluation.collect import SUMMARY_METRICS, MachineResults, SystemResults, collect
-from asd.evaluation.csvfiles import cells, write_rows
 from asd.evaluation.metrics import (
     FloatArray,
     arithmetic_mean,

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.evaluation.evaluator import SystemEvaluation
-from asd.evaluation.evaluator_files import official_score_of, ranked
 from asd.evaluation.metrics import harmonic_mean
 from asd.report.page import (
     DARK,
@@ -20,6 +18,8 @@ from asd.report.page import (
     style_axes,
 )
 from asd.report.tables import draw_shaded_table, shade_limits
+from asd.submission.evaluator import SystemEvaluation
+from asd.submission.evaluator_files import official_score_of, ranked
 
 _METRICS = ("AUC (source)", "AUC (target)", "pAUC")
 

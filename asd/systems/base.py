@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.audio.features import Features
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 
 State = dict[str, Any]
 """Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""

@@ -15,7 +15,7 @@ from asd.audio.store import FeatureSpec, load_features
 from asd.audio.wav import read_samples
 from asd.challenge import layout
 from asd.challenge.catalog import load_challenge
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.errors import UserError
 
 P = LogMelParameters(n_mels=16, n_fft=256, hop_length=128)
@@ -299,7 +299,7 @@ import sys, time
 from pathlib import Path
 import asd.audio.store as store
 from asd.audio.logmel import LogMelParameters
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 wavs, folder, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 quick = store.read_samples
 def slow(path, channel):

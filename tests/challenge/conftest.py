@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from asd.challenge.transfer import Patience
+from asd.challenge.download.transfer import RetryPolicy
 
 
 class ZenodoServer(ThreadingHTTPServer):
@@ -128,7 +128,7 @@ def zenodo():
 
 @pytest.fixture
 def patience():
-    return Patience(timeout_s=0.2, retries=3, backoff_s=0.001, longest_wait_s=5.0)
+    return RetryPolicy(timeout_s=0.2, retries=3, backoff_s=0.001, longest_wait_s=5.0)
 
 
 @pytest.fixture

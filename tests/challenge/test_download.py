@@ -16,13 +16,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from asd.challenge import download as room
-from asd.challenge import guard, transfer
 from asd.challenge.catalog import load_challenge
-from asd.challenge.download import download
+from asd.challenge.download import dataset as room
+from asd.challenge.download import lock, transfer
+from asd.challenge.download.dataset import download
+from asd.challenge.download.transfer import fetch_file
 from asd.challenge.layout import test_clips as clips_for_testing
 from asd.challenge.layout import train_clips
-from asd.challenge.transfer import fetch_file
 from asd.errors import UserError
 
 DEV = "/record/7882613/files/dev_fan.zip"
@@ -343,7 +343,7 @@ def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
 
 
 def test_pauses_double_up_to_a_minute():
-    patience = transfer.Patience(backoff_s=1.0)
+    patience = transfer.RetryPolicy(backoff_s=1.0)
     assert [patience.pause_s(n) for n in (1, 2, 3, 9)] == [1, 2, 4, 60]
 
 
@@ -436,7 +436,7 @@ def usage(free):
 
 def test_too_little_room_is_told_before_downloading(zenodo, get, fan_zip, monkeypatch):
     zenodo.add_file(DEV, fan_zip)
-    monkeypatch.setattr(guard.shutil, "disk_usage", usage(1000))
+    monkeypatch.setattr(lock.shutil, "disk_usage", usage(1000))
     with pytest.raises(
         UserError, match=rf"raw: the disk is full \({len(fan_zip)} bytes are needed, 1000 are free"
     ):
@@ -446,7 +446,7 @@ def test_too_little_room_is_told_before_downloading(zenodo, get, fan_zip, monkey
 def test_too_little_room_for_unpacking(zenodo, get, pack, monkeypatch):
     content = pack({f"fan/train/{clip(0)}": bytes(10**6), f"fan/test/{clip(0, 'test')}": b""})
     zenodo.add_file(DEV, content)
-    monkeypatch.setattr(guard.shutil, "disk_usage", usage(500_000))
+    monkeypatch.setattr(lock.shutil, "disk_usage", usage(500_000))
     with pytest.raises(UserError, match=r"\(1000000 bytes are needed, 500000 are free"):
         get()
     monkeypatch.undo()
@@ -486,17 +486,17 @@ def start(zenodo, data, before=""):
     head = """
         import os, sys, logging
         from pathlib import Path
-        from asd.challenge import download as room, transfer, unpack
+        from asd.challenge.download import dataset as room, transfer, unpack
         from asd.challenge.catalog import load_challenge
         logging.basicConfig(level=logging.INFO)
     """
     call = f"""
-        patience = transfer.Patience(timeout_s=30, backoff_s=0.001)
+        patience = transfer.RetryPolicy(timeout_s=30, backoff_s=0.001)
         room.download(load_challenge("DCASE2023T2"), "dev", ["fan"], Path({str(data)!r}),
                       base_url={zenodo.url!r}, patience=patience)
     """
     code = "\n".join(textwrap.dedent(piece) for piece in (head, before, call))
-    path = os.pathsep.join([str(Path(room.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(room.__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path},

@@ -10,7 +10,6 @@ import pytest
 
 from asd.challenge import labels as room
 from asd.challenge.catalog import LabelList, challenge_names, load_challenge
-from asd.challenge.clips import parse_clip_name
 from asd.challenge.labels import (
     RenameCounts,
     find_label_list,
@@ -18,6 +17,7 @@ from asd.challenge.labels import (
     read_label_list,
     rename_eval_clips,
 )
+from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
 
 ROOT = Path(__file__).parents[2]

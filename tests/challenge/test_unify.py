@@ -8,8 +8,8 @@ import pytest
 from asd.challenge import layout
 from asd.challenge.attributes import read_attributes
 from asd.challenge.catalog import challenge_names, load_challenge
-from asd.challenge.clips import parse_clip_name
 from asd.challenge.labels import read_label_list
+from asd.challenge.names import parse_clip_name
 from asd.challenge.unify import unify
 from asd.errors import UserError
 
@@ -225,7 +225,7 @@ def attribute_clips(data, table):
     (data.path / raw / "attributes_00.csv").write_text(table)
     challenge = load_challenge("DCASE2024T2")
     clips = layout.train_clips(data.path, challenge, "dev", "fan")
-    return {clip.name.number: clip for clip in clips}
+    return {clip.file_name.split("_")[5][:4]: clip for clip in clips}
 
 
 TABLE = """file_name,d1p,d1v,d2p,d2v

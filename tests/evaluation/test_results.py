@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.challenge.clips import parse_clip_name
-from asd.challenge.submission import submission_names
+from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
 from asd.evaluation.results import (
     ONE_DOMAIN_COLUMNS,
@@ -26,7 +25,8 @@ from asd.evaluation.results import (
     write_result,
     write_scores,
 )
-from asd.evaluation.threshold import GammaFit
+from asd.scores.threshold import GammaFit
+from asd.submission.check import submission_names
 
 OFFICIAL = Path(__file__).parents[1] / "data" / "evaluation" / "official"
 TABLES = sorted(OFFICIAL.glob("*/expected/results/*_data/baseline_M*/result_*.csv"))

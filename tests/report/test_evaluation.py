@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from asd.evaluation.evaluator import SectionEvaluation, SystemEvaluation
-from asd.evaluation.evaluator_files import official_score_of
 from asd.report.evaluation import draw_metrics, draw_ranking, metrics_plot, ranking_plot
+from asd.submission.evaluator import SectionEvaluation, SystemEvaluation
+from asd.submission.evaluator_files import official_score_of
 
 MACHINES = ("bandsaw", "grinder", "ToyTank")
 

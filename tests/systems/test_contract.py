@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asd.audio.features import Features
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.errors import UserError
 from asd.systems import REGISTRY, create_system, system_class
 from asd.systems.base import Fit

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asd.audio.features import Features
 from asd.audio.windows import rows_tensor
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.scoring import (

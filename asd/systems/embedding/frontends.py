@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from asd.errors import UserError
+from asd.schema.values import Count, NonNegative, Positive, Width, Window
 from asd.systems.embedding import networks, spectra
-from asd.systems.embedding.values import Count, NonNegative, Positive, Width, Window
 
 
 class Frontend(nn.Module, ABC):

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.errors import UserError
 
 Part = Literal["machine", "section", "attributes", "domain"]

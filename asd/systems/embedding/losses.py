@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from asd.errors import UserError
-from asd.systems.embedding.values import Count, NonNegative, Positive
+from asd.schema.values import Count, NonNegative, Positive
 
 _EPS = 1e-7  # keeps acos away from the ends, where its gradient is infinite
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from asd.backends import BACKENDS, make_backend
 from asd.errors import UserError
+from asd.schema.node import Node
+from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
 from asd.systems.embedding.labels import Part
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
-from asd.systems.embedding.schema import Node
-from asd.systems.embedding.values import BatchSize, Count, NonNegative, Positive, Share
 from asd.words import nearest
 
 FRONTENDS: dict[str, Callable[..., Frontend]] = {

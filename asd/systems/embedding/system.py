@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from asd.audio.features import Features
 from asd.backends import make_backend
 from asd.backends.base import Backend
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.systems.base import Epoch, Scores, State, System
 from asd.systems.embedding.crops import Waves

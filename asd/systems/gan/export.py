@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.audio.features import Features
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.files import write_aside
 
 UNLABELLED = -1

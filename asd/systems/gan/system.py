@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from asd.audio.features import Features
-from asd.challenge.clips import Clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.systems.base import Epoch, Scores, State, System
 from asd.systems.gan.models import Adversaries, BiGANNetworks, GANNetworks

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.audio.features import Features
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.systems.autoencoder.network import AutoencoderNetwork, initialise
 from asd.systems.autoencoder.scoring import Precisions, score_groups
 from asd.systems.autoencoder.system import Autoencoder

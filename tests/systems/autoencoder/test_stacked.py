@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from asd.audio.features import Features
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.errors import UserError
 from asd.systems.autoencoder import stacked
 from asd.systems.autoencoder.stacked_training import StackedTraining

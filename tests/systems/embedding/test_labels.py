@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from asd.challenge.clips import Clip, parse_clip
+from asd.challenge.names import parse_clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.systems.embedding.labels import find_classes
 

@@ -11,7 +11,8 @@ import torch
 
 from asd.audio.features import Features
 from asd.backends import make_backend
-from asd.challenge.clips import Clip, parse_clip
+from asd.challenge.names import parse_clip
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.systems.base import Epoch, State
 from asd.systems.embedding.recipe import Recipe, parse_recipe, read_recipe, recipe_names

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asd.audio.features import Features
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.errors import UserError
 from asd.evaluation.metrics import auc
 from asd.systems.gan.system import GAN, BiGAN

@@ -7,7 +7,7 @@ import pytest
 import sklearn.datasets
 
 from asd.audio.features import Features
-from asd.challenge.clips import parse_clip
+from asd.challenge.names import parse_clip
 from asd.errors import UserError
 from asd.systems.gan.export import export_arrays, export_paths, write_npy
 from asd.systems.gan.tabular import (

@@ -1,0 +1,115 @@
+"""Several systems and seeds: train and test them all, then one table with means over seeds."""
+
+import logging
+import re
+from collections.abc import Sequence
+
+from asd.config import Config
+from asd.errors import UserError
+from asd.evaluation.collect import SystemResults, tag_without_ids
+from asd.evaluation.summary import (
+    Summary,
+    official_markdown,
+    summarize,
+    write_summary,
+)
+from asd.jobs.data import check_dataset
+from asd.jobs.pipeline import train_and_test
+from asd.jobs.summarizing import draw_official_scores
+
+log = logging.getLogger(__name__)
+
+FOLDER = "comparison"
+"""Name of the tables' folder, in place of a system's."""
+
+
+def compare(configs: Sequence[Config]) -> None:
+    """Train and test every run, then write and print the official scores over seeds.
+
+    The tables, as CSV, Markdown and a picture, go to
+    <results>/{dev,eval}_data/comparison/summarize/<dataset>/. They hold these systems and seeds
+    alone, whatever else has results. A run that fails does not stop the others, and is left out.
+
+    Parameters
+    ----------
+    configs
+        One for each system and seed; they differ in the system's own parameters and the seed.
+
+    Raises
+    ------
+    UserError
+        Nothing can be done, or, after all other runs are done, some could not be.
+    """
+    _check(configs)
+    reasons: list[str] = []
+    done = []
+    for number, config in enumerate(configs, 1):
+        log.info("run %d of %d: %s", number, len(configs), _label(config))
+        try:
+            train_and_test(config)
+            done.append(config)
+        except UserError as error:
+            reasons.append(f"{_label(config)}: {error}")
+            log.error("%s", reasons[-1])
+    if done and not done[0].train_only:
+        _write_tables(done)
+    for reason in reasons if done else ():  # again: the first time was hours ago
+        log.error("%s", reason)
+    if reasons:
+        rest = "the others are done and in the table" if done else "mend the first and run again"
+        raise UserError(f"{len(reasons)} of {len(configs)} runs failed (see above); {rest}")
+
+
+def _check(configs: Sequence[Config]) -> None:
+    """Refuse what would fail, or overwrite another's results, in every run."""
+    check_dataset(configs[0])
+    models: dict[str, str] = {}
+    for config in configs:
+        other = models.setdefault(config.export_dir, config.model)
+        if other != config.model:
+            raise UserError(
+                f"--model: {other} and {config.model} would both write to the folders "
+                f"{config.export_dir}_*; leave out --export_dir, or rename one of the recipes"
+            )
+
+
+def _label(config: Config) -> str:
+    return f"{config.model}, seed {config.seed}"
+
+
+def _write_tables(configs: Sequence[Config]) -> None:
+    """Write, draw and print the results of some runs."""
+    first = configs[0]
+    folder = first.result_directory / f"{first.split}_data" / FOLDER / "summarize" / first.dataset
+    summary = Summary(first.challenge, first.split, folder, _results(configs))
+    write_summary(summary)
+    draw_official_scores(summary)
+    print(official_markdown(summary), end="")
+    log.info("tables and figure: %s", folder)
+
+
+def _results(configs: Sequence[Config]) -> tuple[SystemResults, ...]:
+    """What the runs have written, by system and score."""
+    seeds: dict[str, set[int]] = {}
+    for config in configs:
+        seeds.setdefault(config.export_dir, set()).add(config.seed)
+    found = [
+        system.of_seeds(seeds[config.export_dir])
+        for config in {config.export_dir: config for config in configs}.values()
+        for system in _all_results(config)
+        if _is_of(config, system.name)
+    ]
+    return tuple(system for system in found if system.machines)
+
+
+def _all_results(config: Config) -> tuple[SystemResults, ...]:
+    where = config.result_directory, config.challenge, config.split, config.export_dir
+    return summarize(*where).systems
+
+
+def _is_of(config: Config, system: str) -> bool:
+    """Whether a name of the summary tables is of this run: of its scores and its tag."""
+    score = "[^_]+" if config.score.lower() == "all" else re.escape(config.score_name)
+    tag = tag_without_ids(config.model_name_suffix)
+    ending = re.escape(f"_{tag}" if tag else "")
+    return re.fullmatch(rf"{re.escape(config.export_dir)}_{score}{ending}", system) is not None

@@ -1,0 +1,135 @@
+"""Clips and features of a run: found, downloaded when asked for, computed once."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+from asd.audio.features import Features
+from asd.audio.logmel import LogMelParameters
+from asd.audio.store import FeatureSpec, load_features
+from asd.challenge import layout
+from asd.clips import Clip
+from asd.config import Config
+from asd.errors import UserError
+from asd.systems import system_class
+
+ClipSet = Literal["train", "test"]
+
+
+def check_dataset(config: Config) -> None:
+    """Raise a UserError where the data set is not there at all and may not be downloaded."""
+    folder = layout.split_folder(config.dataset_directory, config.challenge, config.split) / "raw"
+    if not folder.is_dir() and not config.is_auto_download:
+        raise UserError(
+            f"{folder}: no such folder; download the data (asd download --dataset "
+            f"{config.dataset} -{config.split[0]}), set --is_auto_download True, "
+            "or name another --dataset_directory"
+        )
+
+
+def find_clips(config: Config, machine: str, clip_set: ClipSet) -> list[Clip]:
+    """Clips of a machine type in the official order, downloaded first if that is allowed."""
+    challenge, split = config.challenge, config.split
+    if config.is_auto_download:
+        from asd.challenge.download.dataset import download
+
+        download(challenge, split, [machine], config.dataset_directory)
+    find = layout.train_clips if clip_set == "train" else layout.test_clips
+    return find(config.dataset_directory, challenge, split, machine)
+
+
+def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Features:
+    """Features of clips of one machine type, from the store."""
+    folder = layout.features_folder(
+        config.feature_directory or config.dataset_directory,
+        config.challenge,
+        config.split,
+        clips[0].machine,
+    )
+    return load_features(clips, feature_spec(config), folder, threads)
+
+
+def training_data(
+    config: Config, machine: str, sections: Sequence[str], threads: int
+) -> tuple[list[Clip], Features]:
+    """Training clips of some sections of a machine type, and their features.
+
+    Raises
+    ------
+    UserError
+        A section has no clip, or the clips can't be used.
+    """
+    clips = find_clips(config, machine, "train")
+    features = find_features(config, clips, threads)
+    found = {clip.section for clip in clips}
+    for section in sections:
+        if section not in found:
+            raise UserError(
+                f"{machine}: no training clip of section {section} in the {config.split} data of "
+                f"{config.dataset}; add clips or leave the section out (--use_ids)"
+            )
+    chosen = [i for i, clip in enumerate(clips) if clip.section in sections]
+    return [clips[i] for i in chosen], features.select(chosen)
+
+
+def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
+    """Training clips of all machine types of a year, and their features in one store.
+
+    As published, development and evaluation machines are learned together, where both are there;
+    with `--machine_types` only those.
+
+    Raises
+    ------
+    UserError
+        There are no clips, or they can't be used.
+    """
+    clips = [
+        clip
+        for split, machine in _machines_at_hand(config)
+        for clip in find_clips(replace(config, split=split), machine, "train")
+    ]
+    folder = layout.year_folder(
+        config.feature_directory or config.dataset_directory, config.challenge
+    )
+    return clips, load_features(clips, feature_spec(config), folder / "processed", threads)
+
+
+def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
+    """Split and machine type of all training folders to learn from."""
+    wanted = [(config.split, machine) for machine in config.machines]
+    if config.machine_types:
+        return wanted
+    other = "eval" if config.split == "dev" else "dev"
+    there = [
+        (other, machine)
+        for machine in config.challenge.split(other).sections
+        if (layout.machine_folder(config.dataset_directory, config.challenge, other, machine)
+            / "train").is_dir()
+    ]  # fmt: skip
+    return sorted(wanted + there)
+
+
+def known_test_clips(config: Config) -> list[Clip]:
+    """Test clips of the machine types to work on that are there: for their names alone."""
+    clips = []
+    for machine in config.machines:
+        with suppress(UserError):
+            clips += find_clips(replace(config, is_auto_download=False), machine, "test")
+    return clips
+
+
+def feature_spec(config: Config) -> FeatureSpec:
+    """What the system is given of each clip."""
+    logmel = LogMelParameters(
+        n_mels=config.n_mels,
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        power=config.power,
+        fmin=config.fmin,
+        fmax=config.fmax,
+        win_length=config.win_length,
+    )
+    is_logmel = system_class(config.model).feature_kind == "logmel"
+    mono = config.challenge.channels == 1 if config.mono is None else config.mono
+    return FeatureSpec(logmel if is_logmel else None, config.channel, 1 if mono else 2)

@@ -1,0 +1,146 @@
+"""Embeddings of clips in a file: made with a trained model, and read again."""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.audio.store import available_cores
+from asd.clips import Clip
+from asd.config import Config
+from asd.errors import UserError
+from asd.files import write_aside
+from asd.jobs.data import ClipSet, check_dataset, find_clips, find_features
+from asd.jobs.jobs import plan_jobs
+from asd.jobs.models import check_parameters
+from asd.jobs.testing import load_system
+from asd.systems import system_class
+from asd.systems.embedding.system import EmbeddingSystem
+
+log = logging.getLogger(__name__)
+
+Texts = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class EmbeddedClips:
+    """Embeddings and what is known about their clips: the arrays of an .npz file.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (clips, dim), float32.
+    machine, section, domain, attributes, file_name
+        Text per clip, shape (clips,).
+    label
+        "normal", "anomaly" or, where it is not known, "unknown"; shape (clips,).
+    part
+        "train" or "test", shape (clips,).
+    export_dir, dataset, split, seed
+        What the model's result files are named by, shape () each.
+    """
+
+    embeddings: NDArray[np.float32]
+    machine: Texts
+    section: Texts
+    domain: Texts
+    label: Texts
+    attributes: Texts
+    file_name: Texts
+    part: Texts
+    export_dir: Texts
+    dataset: Texts
+    split: Texts
+    seed: NDArray[np.int64]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "EmbeddedClips":
+        """Only some of the clips; `chosen` has shape (clips,)."""
+        return EmbeddedClips(
+            **{name: array[chosen] if array.ndim else array for name, array in vars(self).items()}
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to an .npz file, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            The folder cannot be written to.
+        """
+        with write_aside(path) as aside, aside.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **vars(self))
+
+
+def load_embeddings(path: Path) -> EmbeddedClips:
+    """Read what `EmbeddedClips.save` wrote.
+
+    Raises
+    ------
+    UserError
+        There is no such file, or it lacks an array or a value.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; write it with asd embed") from None
+    except Exception:  # numpy and zipfile raise many kinds for a damaged file
+        raise UserError(f"{path}: cannot be read as .npz; write it again with asd embed") from None
+    for name in (field.name for field in fields(EmbeddedClips)):
+        if name not in arrays:
+            raise UserError(f"{path}: array {name!r} is missing; write it again with asd embed")
+        if arrays[name].ndim and len(arrays[name]) != len(arrays["embeddings"]):
+            raise UserError(f"{path}: arrays differ in length; write it again with asd embed")
+    return EmbeddedClips(**{field.name: arrays[field.name] for field in fields(EmbeddedClips)})
+
+
+def embed(config: Config, parts: Sequence[ClipSet], out: Path) -> None:
+    """Write the embeddings of training clips, test clips or both to `out`.
+
+    Raises
+    ------
+    UserError
+        The system has no embeddings, its model is missing or was trained with other parameters,
+        or the clips can't be used.
+    """
+    if out.suffix != ".npz":
+        raise UserError(f"--out: {out} must end in .npz")
+    if not issubclass(system_class(config.model), EmbeddingSystem):
+        raise UserError(
+            f"--model: {config.model} has no embeddings; choose a recipe with a backend"
+        )
+    check_dataset(config)
+    (job,) = plan_jobs(config)  # a model of the whole challenge: there is one
+    model, system = load_system(job)
+    assert isinstance(system, EmbeddingSystem)
+    tables = []
+    for part, machine in itertools.product(parts, job.machines):
+        clips = find_clips(config, machine, part)
+        features = find_features(config, clips, available_cores())
+        check_parameters(job.folder.model, model, config, features.sample_rate_hz)
+        tables.append({"embeddings": system.embed(clips, features), **_columns(clips, part)})
+    found = EmbeddedClips(
+        export_dir=np.array(config.export_dir),
+        dataset=np.array(config.dataset),
+        split=np.array(config.split),
+        seed=np.array(config.seed),
+        **{name: np.concatenate([table[name] for table in tables]) for name in tables[0]},
+    )
+    found.save(out)
+    log.info("%s: %d embeddings of %d values", out, *found.embeddings.shape)
+
+
+def _columns(clips: Sequence[Clip], part: ClipSet) -> dict[str, NDArray[np.str_]]:
+    return {
+        "machine": np.array([clip.machine for clip in clips]),
+        "section": np.array([clip.section for clip in clips]),
+        "domain": np.array([clip.domain for clip in clips]),
+        "label": np.array([clip.label or "unknown" for clip in clips]),
+        "attributes": np.array([clip.attributes for clip in clips]),
+        "file_name": np.array([clip.file_name for clip in clips]),
+        "part": np.array([part] * len(clips)),
+    }

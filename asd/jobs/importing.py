@@ -1,0 +1,207 @@
+"""Take over what the public baseline trained: weights, score distributions, parameters."""
+
+import json
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asd.challenge.catalog import split_dataset_name
+from asd.config import Config
+from asd.errors import UserError
+from asd.files import write_json
+from asd.jobs.jobs import ModelFolder
+from asd.jobs.models import StoredModel, plain_parameters, save_model
+from asd.parameters import FEATURE_PARAMETERS, convert, parameter_fields
+from asd.systems.autoencoder.network import AutoencoderNetwork
+from asd.systems.base import State
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(
+    r"(?P<model>[^_]+)_(?P<dataset>DCASE\d{4}T2[^_]+)(?:_(?P<tag>.+?))?(?P<eval>_Eval)?"
+    r"_seed(?P<seed>\d+)"
+)
+_SYSTEM = "DCASE2023T2-AE"
+_SCORES = {"mse": "MSE", "mahala": "MAHALA"}
+
+
+def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> list[str]:
+    """Store the models in the public baseline's `folder` as ours, below the result folder.
+
+    Parameters
+    ----------
+    folder
+        models/saved_model/<export_dir> of the public program.
+    gamma_file
+        JSON file: model name -> "mse" and "mahala" -> "shape", "loc", "scale"; in place of the
+        score_distr_*.pickle files in `folder`.
+    config
+        Where to store, and parameters for models without args.json.
+
+    Returns
+    -------
+    list of str
+        Names of the models.
+
+    Raises
+    ------
+    UserError
+        There is no model, or a file can't be read or is not what it should be.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder models/saved_model/<name>")
+    files = sorted(folder.glob("*.pth"))
+    if not files:
+        raise UserError(f"{folder}: no .pth file in it; give the folder models/saved_model/<name>")
+    gammas = _read_json(gamma_file) if gamma_file else None
+    for file in files:
+        model = _read_model(file, gammas, config)
+        target = config.result_directory / "models" / config.export_dir / file.stem
+        write_json(ModelFolder(target).parameters, model.parameters)
+        save_model(ModelFolder(target).model, model)
+    log.info("%d model(s) stored in %s", len(files), config.result_directory / "models")
+    return [file.stem for file in files]
+
+
+def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) -> StoredModel:
+    match = _NAME.fullmatch(file.stem)
+    if not match:
+        raise UserError(
+            f"{file}: not a model name of the public baseline; expected one like "
+            "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711.pth"
+        )
+    dataset, machine = split_dataset_name(match["dataset"])
+    weights = _read_weights(file)
+    block = len(weights["cov_source"])
+    config = replace(
+        config,
+        dataset=dataset,
+        machine_types=(machine,),
+        split="eval" if match["eval"] else "dev",
+        seed=int(match["seed"]),
+        model_name_suffix=match["tag"] or "",
+        n_mels=block,
+        frames=weights["encoder.0.weight"].shape[1] // block,
+    )
+    config = replace(config, **_read_args(file))
+    # The public program does not say which sampling rate it was trained at.
+    parameters = {**plain_parameters(config), "model": _SYSTEM}
+    if gammas is None:
+        fits = {name: _read_pickle(file, key) for key, name in _SCORES.items()}
+    else:
+        fits = _gammas(gammas, file)
+    state = {"network": weights, "samples": {}}
+    return StoredModel(_SYSTEM, parameters, state, {machine: {"batch": fits}})
+
+
+def _read_weights(file: Path) -> State:
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # torch raises many kinds for a damaged file
+        raise UserError(f"{file}: is damaged or no file of weights; copy it again") from None
+    try:
+        network = AutoencoderNetwork(
+            weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
+        )
+        network.load_state_dict(weights)
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError):
+        raise UserError(f"{file}: is no autoencoder of the public baseline v5.1.1") from None
+    return network.state_dict()
+
+
+def _read_args(file: Path) -> dict[str, Any]:
+    """Parameters from the public program's args.json, where it is."""
+    args_file = file.parents[2] / "checkpoint" / file.parent.name / file.stem / "args.json"
+    if not args_file.is_file():
+        return {}
+    given = _read_json(args_file)
+    names = {*FEATURE_PARAMETERS, "batch_size", "epochs", "learning_rate", "validation_split"}
+    read = {}
+    for parameter in parameter_fields():
+        name = parameter.name
+        if name in names and name in given:
+            try:
+                read[name] = convert(parameter, given[name])
+            except ValueError as error:
+                raise UserError(
+                    f"{args_file}: {name}: expected {error}, got {given[name]!r}"
+                ) from None
+    return read
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected a JSON object")
+    return content
+
+
+def _gammas(gammas: Mapping[str, Any], file: Path) -> dict[str, list[float]]:
+    if file.stem not in gammas:
+        raise UserError(f"--gamma: has no entry for {file.stem}; add it or remove {file.name}")
+    entry = gammas[file.stem]
+    try:
+        return {
+            name: [float(entry[key][number]) for number in ("shape", "loc", "scale")]
+            for key, name in _SCORES.items()
+            if key in entry
+        }
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"--gamma: the entry for {file.stem} lacks a number for shape, loc or scale"
+        ) from None
+
+
+def _read_pickle(file: Path, key: str) -> list[float]:
+    path = file.with_name(f"score_distr_{file.stem}_{key}.pickle")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; copy it here or give the numbers with --gamma")
+    try:
+        with path.open("rb") as stream:
+            values = _NumberUnpickler(stream).load()
+        shape, loc, scale = (float(value) for value in values)
+    except _ForbiddenError as error:
+        raise UserError(
+            f"{path}: wants to load {error}, and only numbers are read from pickles; "
+            "give the numbers with --gamma"
+        ) from None
+    except Exception:  # a damaged pickle raises anything
+        raise UserError(f"{path}: is no pickled list of three numbers; copy it again") from None
+    return [shape, loc, scale]
+
+
+class _ForbiddenError(Exception):
+    """A pickle names something that is no number; its text says what."""
+
+
+class _NumberUnpickler(pickle.Unpickler):
+    """Unpickles lists of numbers, NumPy scalars among them; refuses everything else."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise _ForbiddenError(f"{module}.{name}")
+        return super().find_class(module.replace("numpy._core", _numpy_core()), name)
+
+
+def _numpy_core() -> str:
+    """NumPy 2 moved numpy.core to numpy._core; pickles of either load under both."""
+    import numpy as np
+
+    return "numpy._core" if hasattr(np, "_core") else "numpy.core"

@@ -1,0 +1,182 @@
+"""Maps of embeddings and histograms of their scores, from what `embed` has written."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.backends import BACKENDS, make_backend
+from asd.errors import UserError
+from asd.evaluation.results import parse_result_name, read_scores
+from asd.jobs.embeddings import EmbeddedClips, load_embeddings
+
+log = logging.getLogger(__name__)
+
+Method = Literal["tsne", "umap"]
+Scores = dict[str, NDArray[np.float64]]
+
+_NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
+_FEWEST = 4  # clips that a map can be made of
+
+
+def visualize(
+    file: Path, out: Path, method: Method, results: Path | None = None, seed: int = 0
+) -> list[Path]:
+    """Draw a map and score histograms of every machine type.
+
+    <out>/<machine>_<method>.png    the map by domain, by attributes, and normal or anomalous
+    <out>/<machine>_scores.png      histograms of the labelled test clips' scores
+
+    Parameters
+    ----------
+    file
+        An .npz file of `embed`.
+    method
+        How embeddings get a place in the plane; near ones stay near, by the cosine distance.
+    results
+        Result folder whose score files are drawn; None scores the embeddings with all backends.
+    seed
+        Random seed of the maps.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+
+    Raises
+    ------
+    UserError
+        The file can't be read, UMAP is not installed, there are too few clips, or no score file
+        belongs to them.
+    """
+    from asd.report.embeddings import embedding_map, score_histograms  # slow to import
+
+    clips = load_embeddings(file)
+    machines = list(dict.fromkeys(clips.machine.tolist()))
+    by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
+    tested = {machine: _tested(own) for machine, own in by_machine.items()}
+    # All scores before the first picture: those that are missing leave nothing behind.
+    scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
+    paths = []
+    for machine, own in by_machine.items():
+        kinds = {
+            "domain": own.domain.tolist(),
+            "attributes": own.attributes.tolist(),
+            "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
+        }
+        points = project(own.embeddings, method, seed)
+        paths.append(out / f"{machine}_{method}.png")
+        embedding_map(points, kinds, paths[-1], f"{machine}: {_NAMES[method]} of {file.name}")
+        if scores[machine]:
+            paths.append(out / f"{machine}_scores.png")
+            is_anomaly = tested[machine].label == "anomaly"
+            is_target = tested[machine].domain == "target"
+            title = f"{machine}: scores of {file.name}"
+            score_histograms(scores[machine], is_anomaly, is_target, paths[-1], title)
+    log.info("%d pictures: %s", len(paths), out)
+    return paths
+
+
+def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> NDArray[np.float64]:
+    """Places of embeddings in the plane, shape (clips, 2).
+
+    Raises
+    ------
+    UserError
+        UMAP is not installed, or there are too few clips.
+    """
+    if len(embeddings) < _FEWEST:
+        raise UserError(f"{len(embeddings)} embeddings: a map needs {_FEWEST}; embed more clips")
+    if method == "umap":
+        return _umap(embeddings, seed)
+    from sklearn.manifold import TSNE  # slow to import
+
+    perplexity = min(30.0, (len(embeddings) - 1) / 3)
+    model = TSNE(perplexity=perplexity, metric="cosine", init="pca", random_state=seed)
+    return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
+
+
+def _umap(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise UserError(
+            "--method umap: umap-learn is not installed; pip install 'asd[umap]', "
+            "or take --method tsne"
+        ) from None
+    neighbours = min(15, len(embeddings) - 1)
+    # A spectral start needs more clips than dimensions; with a seed UMAP runs on one thread.
+    init = "spectral" if len(embeddings) > 2 * neighbours else "random"
+    model = UMAP(n_neighbors=neighbours, metric="cosine", init=init, random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
+
+
+def _tested(own: EmbeddedClips) -> EmbeddedClips:
+    """The labelled test clips."""
+    return own.select((own.part == "test") & (own.label != "unknown"))
+
+
+def _scores(own: EmbeddedClips, tested: EmbeddedClips, results: Path | None) -> Scores:
+    """Scores of a machine type's labelled test clips by name; none, and a logged line, if none."""
+    lacking = ""
+    if not len(tested.machine):
+        lacking = "labelled test clips"
+    elif results is None and not (own.part == "train").any():
+        lacking = "training clips to score the test clips by (embed both, or give --results)"
+    if lacking:
+        log.warning("%s: no histograms of scores, for there are no %s", own.machine[0], lacking)
+        return {}
+    return _computed(own, tested) if results is None else _read(tested, results)
+
+
+def _computed(own: EmbeddedClips, tested: EmbeddedClips) -> Scores:
+    """Scores of labelled test clips by every backend with its default parameters.
+
+    Backends that training clips are too few for are left out.
+    """
+    train = own.select(own.part == "train")
+    scores: Scores = {}
+    for name in BACKENDS:
+        backend = make_backend(name)
+        try:
+            sections = train.section.astype(np.int64)
+            backend.fit(train.embeddings, train.domain == "target", sections)
+            scores[name] = backend.score(tested.embeddings, tested.section.astype(np.int64))
+        except UserError as error:
+            log.warning("%s, %s is left out: %s", own.machine[0], name, error)
+    return scores
+
+
+def _read(tested: EmbeddedClips, results: Path) -> Scores:
+    """Scores of test clips from the result files of their model, by score name."""
+    parent = results / f"{tested.split}_data"
+    scores: Scores = {}
+    for folder in sorted(parent.glob(f"{tested.export_dir}_*")):
+        export_dir, _, score = folder.name.rpartition("_")
+        if export_dir == str(tested.export_dir):
+            by_name = _read_folder(folder, tested)
+            if all(name in by_name for name in tested.file_name.tolist()):
+                scores[score] = np.array([by_name[name] for name in tested.file_name.tolist()])
+    if not scores:
+        raise UserError(
+            f"--results: {parent} holds no scores of these clips of {tested.machine[0]} by "
+            f"{tested.export_dir}, seed {tested.seed}; run asd test, or leave out --results"
+        )
+    return scores
+
+
+def _read_folder(folder: Path, tested: EmbeddedClips) -> dict[str, float]:
+    """Clip name -> score."""
+    found: dict[str, float] = {}
+    wanted = str(tested.dataset), str(tested.machine[0]), str(tested.split), int(tested.seed)
+    for path in sorted(folder.glob("anomaly_score_*.csv")):
+        file = parse_result_name(path.name)
+        if file is None:
+            continue
+        name = file.name
+        if (name.dataset, name.machine, name.split, name.seed) == wanted:
+            names, values = read_scores(path)
+            found.update(zip(names, np.asarray(values).tolist(), strict=True))
+    return found

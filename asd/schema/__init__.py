@@ -1,0 +1,1 @@
+"""Parameters described once: type, range, help, flag and role; read from YAML and flags."""

@@ -1,0 +1,1 @@
+"""Anomaly scores and the decisions that are made by them."""

@@ -1,0 +1,1 @@
+"""Submissions to the challenge: checks, packages, and the organisers' evaluation of them."""

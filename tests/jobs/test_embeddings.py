@@ -1,0 +1,178 @@
+"""`asd embed` writes what the system embeds; `asd visualize` draws it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from asd.errors import UserError
+from asd.jobs.embeddings import load_embeddings
+from asd.jobs.visualizing import project
+
+RECIPE = """\
+input_s: 0.4
+frontend: {class: PooledSpectrogram, n_fft: 512, mels: 16, high_hz: 8000.0, pool: time_mean}
+backends:
+  KNN: {class: knn}
+"""
+COMMON = ("--machine_types", "fan", "valve", "--seed", 7)
+
+
+@pytest.fixture(scope="module")
+def trained(shared_tiny, tmp_path_factory, asd_once):
+    """Flags of a trained system that embeds, tested too."""
+    folder = tmp_path_factory.mktemp("embedding")
+    recipe = folder / "pooled.yaml"
+    recipe.write_text(RECIPE)
+    flags = (
+        "-d", "--model", recipe, *COMMON, "--dataset_directory", shared_tiny.folder,
+        "--feature_directory", folder / "features", "--result_directory", folder / "results",
+    )  # fmt: skip
+    asd_once("run", *flags)
+    return flags
+
+
+@pytest.fixture(scope="module")
+def stored(trained, tmp_path_factory, asd_once):
+    path = tmp_path_factory.mktemp("npz") / "clips.npz"
+    asd_once("embed", *trained, "--out", path)
+    return path
+
+
+def rewritten(path, target, **changes):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {**{name: file[name] for name in file.files}, **changes}
+    np.savez(target, **{name: array for name, array in arrays.items() if array is not None})
+    return target
+
+
+def test_every_clip_with_what_its_name_says(stored, shared_tiny):
+    found = load_embeddings(stored)
+    assert found.embeddings.shape == (2 * (12 + 12), 16)
+    assert found.embeddings.dtype == np.float32
+    names = {
+        (machine, part, path.name)
+        for machine in ("fan", "valve")
+        for part in ("train", "test")
+        for path in (shared_tiny.machine(machine) / part).glob("*.wav")
+    }
+    columns = found.machine, found.part, found.file_name
+    assert {tuple(map(str, row)) for row in zip(*columns, strict=True)} == names
+    for name, domain, label, section, attributes in zip(
+        found.file_name, found.domain, found.label, found.section, found.attributes, strict=True
+    ):
+        assert name.startswith(f"section_{section}_{domain}_")
+        assert f"_{label}_" in name
+        assert name.endswith(f"_{attributes}.wav")
+
+
+def test_an_embedding_is_that_of_its_clip(stored):
+    """The mean spectrum of noise grows with its loudness: anomalies were made thrice as loud."""
+    found = load_embeddings(stored)
+    level = np.linalg.norm(found.embeddings, axis=1)
+    quiet = (found.domain == "source") & (found.label == "normal")
+    np.testing.assert_allclose(level[found.label == "anomaly"] / level[quiet].mean(), 3, rtol=0.15)
+
+
+def test_one_part_alone(trained, stored, tmp_path, asd):
+    path = tmp_path / "test.npz"
+    assert asd("embed", *trained, "--parts", "test", "--out", path).status == 0
+    alone, both = load_embeddings(path), load_embeddings(stored)
+    assert set(alone.part) == {"test"}
+    np.testing.assert_array_equal(alone.embeddings, both.embeddings[both.part == "test"])
+
+
+@pytest.mark.parametrize("extra", [(), ("--results",)])
+def test_pictures_of_every_machine_type(trained, stored, tmp_path, asd, extra):
+    results = trained[trained.index("--result_directory") + 1]
+    words = (*extra, results) if extra else ()
+    outcome = asd("visualize", stored, "--out", tmp_path / "maps", *words)
+    assert outcome.status == 0, outcome.err
+    names = [f"{machine}_{kind}.png" for machine in ("fan", "valve") for kind in ("tsne", "scores")]
+    assert outcome.out.split() == [str(tmp_path / "maps" / name) for name in names]
+    for name in names:
+        assert (tmp_path / "maps" / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_training_clips_alone_give_a_map_and_no_scores(trained, tmp_path, asd):
+    path = tmp_path / "train.npz"
+    asd("embed", *trained, "--parts", "train", "--out", path)
+    outcome = asd("visualize", path, "--out", tmp_path / "maps")
+    assert "fan: no histograms of scores, for there are no labelled test clips" in outcome.err
+    assert {p.name for p in (tmp_path / "maps").iterdir()} == {"fan_tsne.png", "valve_tsne.png"}
+
+
+def test_test_clips_alone_give_histograms_of_results_only(trained, tmp_path, asd):
+    path = tmp_path / "test.npz"
+    asd("embed", *trained, "--parts", "test", "--out", path)
+    outcome = asd("visualize", path, "--out", tmp_path / "maps")
+    assert "valve: no histograms of scores, for there are no training clips to" in outcome.err
+    assert {p.name for p in (tmp_path / "maps").iterdir()} == {"fan_tsne.png", "valve_tsne.png"}
+    results = trained[trained.index("--result_directory") + 1]
+    outcome = asd("visualize", path, "--out", tmp_path / "maps", "--results", results)
+    assert "no histograms" not in outcome.err
+    assert (tmp_path / "maps" / "fan_scores.png").is_file()
+
+
+def test_groups_stay_groups_on_the_map(rng):
+    centres = np.eye(3, 20).repeat(15, axis=0)
+    points = project((centres + 0.05 * rng.standard_normal((45, 20))).astype(np.float32), "tsne")
+    assert points.shape == (45, 2)
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    group = np.arange(45) // 15
+    assert (group[distance.argmin(axis=1)] == group).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--model", "ae"), "--model: ae has no embeddings; choose a recipe with a backend"),
+        (("--seed", "8"), "no such model; train it first: asd train -d"),
+        (("--out", "clips.csv"), "--out: clips.csv must end in .npz"),
+    ],
+)
+def test_what_cannot_be_embedded(trained, tmp_path, asd, words, complaint):
+    outcome = asd("embed", *trained, "--out", tmp_path / "x.npz", *words)
+    assert complaint in outcome.complaint
+
+
+def test_files_that_cannot_be_drawn(stored, tmp_path, asd):
+    def complaint(path, *words):
+        return asd("visualize", path, "--out", tmp_path / "maps", *words).complaint
+
+    assert "no such file; write it with asd embed" in complaint(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no zip")
+    assert "cannot be read as .npz" in complaint(tmp_path / "text.npz")
+    lacking = rewritten(stored, tmp_path / "lacking.npz", domain=None)
+    assert "array 'domain' is missing" in complaint(lacking)
+    short = rewritten(stored, tmp_path / "short.npz", domain=np.array(["source"]))
+    assert "arrays differ in length" in complaint(short)
+    unsafe = rewritten(stored, tmp_path / "unsafe.npz", domain=np.array([{}], dtype=object))
+    assert "cannot be read as .npz" in complaint(unsafe)
+    assert "holds no scores of these clips" in complaint(stored, "--results", tmp_path)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_byte_damaged_anywhere_is_a_user_error_or_harmless(stored, tmp_path):
+    whole, refused = stored.read_bytes(), 0
+    places = range(0, len(whole), 17)
+    for at in places:
+        path = tmp_path / "damaged.npz"
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        try:
+            load_embeddings(path)
+        except UserError:
+            refused += 1
+    assert refused > len(places) / 2
+
+
+def test_umap_that_is_not_installed(stored, tmp_path, asd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    complaint = asd("visualize", stored, "--out", tmp_path, "--method", "umap").complaint
+    assert "pip install 'asd[umap]'" in complaint
+
+
+def test_too_few_clips_for_a_map():
+    with pytest.raises(UserError, match="3 embeddings: a map needs 4"):
+        project(np.eye(3, dtype=np.float32), "tsne")
