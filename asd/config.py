@@ -1,27 +1,50 @@
 """From baseline.yaml and flags to one frozen, checked Config; nothing else reads parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import Field, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from asd.challenge.catalog import Challenge, load_challenge, split_dataset_name
 from asd.errors import UserError
-from asd.parameters import Parameters, convert, flags_of, parameter_fields
-from asd.systems import own_parameters
+from asd.extensions import absolute_reference, is_reference
+from asd.run_parameters import RunParameters
+from asd.schema.node import Node
+from asd.schema.parameters import Parameter, parameters_of, plain, with_values
+from asd.systems.registry import SystemEntry, all_parameters, find_system
 from asd.words import nearest_flag
 
 DEFAULT_FILE = "baseline.yaml"
 
+P = TypeVar("P")
+Values = dict[str, Any]
+"""Parameter name -> value."""
+
 
 @dataclass(frozen=True)
-class Config(Parameters):
-    """All parameters of a run, and the data set they are for ("dev" or "eval")."""
+class Config(RunParameters):
+    """All parameters of a run.
+
+    Parameters
+    ----------
+    split
+        The data set they are for: "dev" or "eval".
+    system
+        The parameters of the system, an instance of its `Parameters`.
+    given
+        Keys of the system's parameters that flags named.
+    """
 
     split: str = "dev"
+    system: Any = None
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def entry(self) -> SystemEntry:
+        """What the registry knows of the system."""
+        return find_system(self.model)
 
     @property
     def challenge(self) -> Challenge:
@@ -43,11 +66,33 @@ class Config(Parameters):
     @property
     def score_name(self) -> str:
         """The score to test with: "MAHALA" in its frame form is "MAHALA-FRAME"."""
-        is_frame_form = self.score == "MAHALA" and self.mahalanobis == "frame"
+        is_frame_form = (
+            self.score == "MAHALA" and getattr(self.system, "mahalanobis", "") == "frame"
+        )
         return "MAHALA-FRAME" if is_frame_form else self.score
 
+    def plain_run(self) -> Values:
+        """The parameters that are not the system's, as plain values by name."""
+        return {each.name: plain(getattr(self, each.name)) for each in fields(RunParameters)}
 
-def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev") -> Config:
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process may not have loaded the file that the system's parameters are of.
+        own = {each.name: getattr(self, each.name) for each in fields(RunParameters)}
+        return _restored, (own, self.split, plain(self.system), self.given)
+
+
+def _restored(own: Values, split: str, system: Any, given: frozenset[str]) -> Config:
+    cls = find_system(own["model"]).parameters_class()
+    parameters = Node.of_plain(system, own["model"]).read(cls)
+    return Config(**own, split=split, system=parameters, given=given)
+
+
+def load_config(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    split: str = "dev",
+    set_values: Iterable[str] = (),
+) -> Config:
     """Read the parameters of a run.
 
     Parameters
@@ -60,6 +105,8 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
         from the file's.
     split
         "dev" or "eval".
+    set_values
+        "key=value" texts of the flag `--set`.
 
     A system that a flag names brings its own parameters along, in place of the file's.
 
@@ -69,96 +116,165 @@ def load_config(file: Path | None, flags: Mapping[str, Any], split: str = "dev")
         The file can't be read, a key is unknown or given twice, a value is bad, or values don't
         fit each other. Names file, line and key, and what was expected.
     """
-    if file is None and Path(DEFAULT_FILE).is_file():
-        file = Path(DEFAULT_FILE)
-    values = _read_file(file) if file else {}
-    by_name = {parameter.name: parameter for parameter in parameter_fields()}
-    given = {
-        name: _placed(Path(), name, _converted(by_name[name], value, flags_of(by_name[name])[-1]))
-        for name, value in flags.items()
-    }
-    if given.get("model", values.get("model")) != values.get("model"):
-        values |= own_parameters(given["model"])
-    config = Config(**{**values, **given}, split=split)
+    in_file = _read_file(file) if (file := file or _default_file()) else {}
+    given = {name: _placed(Path(), name, value) for name, value in flags.items()}
+    in_file_model = in_file.get("model", RunParameters.model)
+    model = _read_flag(_run_parameters()["model"], given.get("model", in_file_model))
+    entry = find_system(model)
+    if model != in_file_model:
+        in_file = _without_own(in_file, find_system(in_file_model), entry)
+    run = _run_values(entry, in_file, given)
+    set_texts = tuple(set_values)
+    system, changed = _system_values(entry, in_file, given, set_texts)
+    config = Config(**{**run, "model": model}, split=split, system=system, given=changed)
     config = _split_dataset(config)
     _check_together(config)
     return config
 
 
-def _read_file(file: Path) -> dict[str, Any]:
-    """Parameter name -> value, of a YAML file with one key per line."""
-    root = _parse_yaml(file)
-    if root is None:
+def file_model(file: Path | None) -> str:
+    """The model that a YAML file names, or the default; for help, so nothing else is checked."""
+    try:
+        in_file = _read_file(file) if (file := file or _default_file()) else {}
+    except UserError:
+        return RunParameters.model
+    return str(in_file.get("model", RunParameters.model))
+
+
+def _default_file() -> Path | None:
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+@cache
+def _run_parameters() -> dict[str, Parameter]:
+    return {each.name: each for each in parameters_of(RunParameters)}
+
+
+def _run_values(entry: SystemEntry, in_file: Values, given: Mapping[str, Any]) -> Values:
+    """The values of the parameters that all systems share."""
+    known = _run_parameters()
+    brought = {"export_dir": entry.export_dir or entry.name, "score": entry.score}
+    return {
+        **brought,
+        **{name: value for name, value in in_file.items() if name in known},
+        **{name: _read_flag(known[name], value) for name, value in given.items() if name in known},
+    }
+
+
+def _system_values(
+    entry: SystemEntry, in_file: Values, given: Mapping[str, Any], set_values: tuple[str, ...]
+) -> tuple[Any, frozenset[str]]:
+    """The system's parameters, and the keys of those that flags named."""
+    changes: dict[tuple[str, ...], Any] = {}
+    known = {each.name: each for each in parameters_of(entry.parameters_class())}
+    for name, each in known.items():
+        if name in given:
+            changes[each.path] = _read_flag(each, given[name])
+        elif name in in_file:
+            changes[each.path] = _read_value(each, in_file[name])
+    _refuse_strangers(given, known, entry)
+    named = {known[name].key for name in given if name in known}
+    named |= {text.partition("=")[0].strip() for text in set_values}
+    return with_values(entry.defaults(set_values), changes), frozenset(named)
+
+
+def _refuse_strangers(
+    given: Mapping[str, Any], own: Mapping[str, Parameter], entry: SystemEntry
+) -> None:
+    """Refuse a flag that neither all systems nor this one has."""
+    for name in given:
+        if name not in own and name not in _run_parameters():
+            raise UserError(f"--{name}: {entry.name} has no such parameter; leave it out")
+
+
+def _without_own(in_file: Values, before: SystemEntry, now: SystemEntry) -> Values:
+    """A file's values less those that another system brings values of its own for."""
+    if now.recipe is not None:
+        own = {each.name for each in parameters_of(now.parameters_class())}
+    else:
+        own = _differing_defaults(before, now)
+    return {
+        key: value for key, value in in_file.items() if key not in {*own, "score", "export_dir"}
+    }
+
+
+def _differing_defaults(before: SystemEntry, now: SystemEntry) -> set[str]:
+    defaults = {each.name: each.default for each in parameters_of(before.parameters_class())}
+    return {
+        each.name
+        for each in parameters_of(now.parameters_class())
+        if each.default != defaults.get(each.name, each.default)
+    }
+
+
+def _read_file(file: Path) -> Values:
+    """Parameter name -> value, of a YAML file with one key per line.
+
+    Values of the parameters that all systems share are of their types; a system's are nodes, to be
+    read when it is known which system.
+    """
+    root = Node.read_file(file, "check --config")
+    if root.node is None:
         return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise UserError(
-            f"{file}:{root.start_mark.line + 1}: expected lines such as '--epochs: 100'"
+    spellings = _spellings()
+    values: Values = {}
+    try:
+        pairs = root.pairs()
+    except UserError as error:
+        if "stands twice" in str(error):
+            raise
+        raise root.error("expected lines such as '--epochs: 100'") from None
+    for key, value in pairs:
+        text = str(key.scalar())
+        each = spellings.get(text.lstrip("-"))
+        if each is None:
+            raise key.error(f"unknown key{_flag_hint(text)}")
+        if each.name in values:
+            raise key.error(f"{each.flag} is given twice; remove one of the lines")
+        node = value
+        is_shared = each.name in _run_parameters()
+        values[each.name] = (
+            _placed(file.parent, each.name, node.read(each.kind)) if is_shared else node
         )
-    values: dict[str, Any] = {}
-    known = {flag.lstrip("-"): p for p in parameter_fields() for flag in flags_of(p)}
-    for key_node, value_node in root.value:
-        where = f"{file}:{key_node.start_mark.line + 1}: "
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{where}expected lines such as '--epochs: 100'")
-        key = str(key_node.value)
-        parameter = known.get(key.lstrip("-"))
-        if parameter is None:
-            hint = nearest_flag(key, [flag for p in parameter_fields() for flag in flags_of(p)])
-            raise UserError(f"{where}unknown key {key!r}{hint or '; see asd train --help'}")
-        if parameter.name in values:
-            raise UserError(f"{where}{key} is given twice; remove one of the lines")
-        value = _converted(parameter, _plain(value_node, f"{where}{key}"), f"{where}{key}")
-        values[parameter.name] = _placed(file.parent, parameter.name, value)
     return values
 
 
-def _parse_yaml(file: Path) -> yaml.Node | None:
+def _spellings() -> dict[str, Parameter]:
+    """The parameters of all systems by every spelling, without dashes."""
+    run = {flag.lstrip("-"): each for each in _run_parameters().values() for flag in each.flags}
+    return {**all_parameters(), **run}
+
+
+def _flag_hint(text: str) -> str:
+    flags = [flag for each in _spellings().values() for flag in each.flags]
+    return nearest_flag(text, flags) or "; see asd train --help"
+
+
+def _read_flag(each: Parameter, value: Any) -> Any:
     try:
-        node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"{file}: cannot be read ({reason}); check --config") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "syntax error"
-        raise UserError(f"{file}{line}: not valid YAML ({problem})") from None
-    return node
-
-
-def _plain(node: yaml.Node, where: str) -> Any:
-    """The value of a node as text, a list of texts, or None: as a flag would give it.
-
-    YAML's own guesses (007 is 7, 2023-01-01 a date, 1e-3 a text) are left out of it.
-    """
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain_scalar(item, where) for item in node.value]
-    return _plain_scalar(node, where)
-
-
-def _plain_scalar(node: yaml.Node, where: str) -> str | None:
-    if not isinstance(node, yaml.ScalarNode):
-        raise UserError(f"{where}: expected one value or a list of values, got {{...}} or [[...]]")
-    return None if node.tag == "tag:yaml.org,2002:null" else str(node.value)
-
-
-def _converted(parameter: Field[Any], value: Any, where: str) -> Any:
-    try:
-        return convert(parameter, value)
+        return each.convert(value)
     except ValueError as error:
-        given = value if not isinstance(value, (list, tuple)) else " ".join(map(str, value))
-        raise UserError(f"{where}: expected {error}, got {given!r}") from None
+        shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        raise UserError(f"{each.flag}: expected {error}, got {shown!r}") from None
+
+
+def _read_value(each: Parameter, value: Any) -> Any:
+    return value.read(each.kind) if isinstance(value, Node) else value
 
 
 def _placed(folder: Path, name: str, value: Any) -> Any:
     """A value whose relative path is meant from `folder`.
 
-    A recipe's becomes absolute: models store it, and workers in other folders are told it.
+    A recipe's, or that of a file with a class, becomes absolute: models store it, and workers in
+    other folders are told it.
     """
     if isinstance(value, Path):
         return folder / value
-    if name == "model" and value.endswith((".yaml", ".yml")):
-        return str((folder / Path(value).expanduser()).absolute())
+    if name == "model" and isinstance(value, str):
+        if value.endswith((".yaml", ".yml")):
+            return str((folder / Path(value).expanduser()).absolute())
+        if is_reference(value):
+            return absolute_reference(value)
     return value
 
 
@@ -189,14 +305,6 @@ def _about(flag: str) -> Iterator[None]:
 
 
 def _check_together(config: Config) -> None:
-    if config.win_length is not None and config.win_length > config.n_fft:
-        raise UserError(
-            f"--win_length: expected at most --n_fft ({config.n_fft}), got {config.win_length}"
-        )
-    if config.fmax is not None and config.fmax <= config.fmin:
-        raise UserError(
-            f"--fmax: expected more than --fmin ({config.fmin:g} Hz), got {config.fmax:g}"
-        )
     if config.train_only and config.test_only:
         raise UserError("--train_only and --test_only exclude each other; give one of them")
     if config.checkpoint_path is not None and not config.restart:

@@ -11,6 +11,7 @@ from asd.backends.knn import Knn
 from asd.backends.mahalanobis import Mahalanobis
 from asd.backends.rescale import RescaledKnn
 from asd.errors import UserError
+from asd.extensions import entry_points_of, is_reference, load_class
 from asd.words import closest
 
 BACKENDS: dict[str, type[Backend]] = {
@@ -23,6 +24,22 @@ BACKENDS: dict[str, type[Backend]] = {
 """Name in a recipe -> class; its keyword parameters are the recipe's keys."""
 
 
+def backend_class(name: str) -> type[Backend]:
+    """The class of a name in a recipe, of "file.py:Class", or of an entry point's name.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+    if name in BACKENDS:
+        return BACKENDS[name]
+    reference = entry_points_of("asd.backends").get(name, name)
+    if not is_reference(reference):
+        raise UserError(f"backend: unknown name {name!r}, {_nearest(name, BACKENDS)}")
+    return load_class(reference, Backend, "backend")
+
+
 def make_backend(name: str, parameters: Mapping[str, Any] | None = None) -> Backend:
     """An unfitted backend.
 
@@ -31,14 +48,13 @@ def make_backend(name: str, parameters: Mapping[str, Any] | None = None) -> Back
     UserError
         An unknown name or key, or a value that a parameter cannot have.
     """
-    if name not in BACKENDS:
-        raise UserError(f"backend: unknown name {name!r}, {_nearest(name, BACKENDS)}")
-    known = [parameter.name for parameter in fields(BACKENDS[name]) if parameter.init]
+    found = backend_class(name)
+    known = [parameter.name for parameter in fields(found) if parameter.init]
     for key in parameters or {}:
         if key not in known:
             raise UserError(f"backend {name}: unknown key {key!r}, {_nearest(key, known)}")
     try:
-        return BACKENDS[name](**(parameters or {}))
+        return found(**(parameters or {}))
     except UserError as error:
         raise UserError(f"backend {name}: {error}") from None
 

@@ -9,18 +9,22 @@ from asd.cli.parsing import (
     add_command,
     add_config,
     add_parameter,
+    add_parameters,
     add_split,
+    given_parameters,
     read_config,
 )
-from asd.parameters import parameter_fields
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import Parameter, parameters_of
+from asd.systems.registry import SYSTEMS
 
 _MODELS = {"gan": "GAN", "bigan": "BiGAN"}
 
-KDD_PARAMETERS = {
-    "seed": 42, "use_cuda": True, "gpu_id": (0,), "batch_size": 50, "epochs": 50,
-    "learning_rate": 1e-5, "w": 0.1, "d": 1.0, "methods": ("FM",),
+_PUBLISHED = {
+    "batch_size": 50, "epochs": 50, "learning_rate": 1e-5, "w": 0.1, "d": 1.0, "methods": ("FM",),
 }  # fmt: skip
 """Parameters of the experiment on KDD Cup 99, as published."""
+_PUBLISHED_SEED = 42
 
 
 def add_commands(commands: Any) -> None:
@@ -55,9 +59,13 @@ def _add_gan_dcase(data: Any) -> None:
     add_split(command, required=False)
     command.set_defaults(split="dev")
     add_config(command)
-    for parameter in parameter_fields():
-        if parameter.name != "model":
-            add_parameter(command, parameter)
+    for each in (*parameters_of(RunParameters), *_system_parameters()):
+        if each.name != "model":
+            add_parameter(command, each)
+
+
+def _system_parameters() -> tuple[Parameter, ...]:
+    return parameters_of(SYSTEMS["BiGAN"].parameters_class())
 
 
 def _add_gan_kdd(data: Any) -> None:
@@ -65,8 +73,7 @@ def _add_gan_kdd(data: Any) -> None:
         data, "kdd", _gan_kdd, "repeat the published experiment on KDD Cup 99",
         """
         scikit-learn downloads the data. Prints precision, recall and F1 with a fifth of the test
-        rows called anomalies. A --config file's values take the place of the published ones where
-        they differ from the defaults that asd train --help tells; of several --m the first counts.
+        rows called anomalies. Of several --m the first counts.
         """,
     )  # fmt: skip
     command.add_argument("action", choices=["run"], help="train and test")
@@ -75,26 +82,31 @@ def _add_gan_kdd(data: Any) -> None:
                          help="leave the columns as they are, which is what the authors' program "
                          "does; else each is brought to 0 ... 1")  # fmt: skip
     add_config(command)
-    for parameter in parameter_fields():
-        if parameter.name in KDD_PARAMETERS:
-            add_parameter(command, parameter, KDD_PARAMETERS)
+    add_parameters(command, "use_cuda", "gpu_id")
+    for each in (*parameters_of(RunParameters), *_system_parameters()):
+        if each.name == "seed":
+            add_parameter(command, each, _PUBLISHED_SEED)
+        elif each.name in _PUBLISHED:
+            add_parameter(command, each, _PUBLISHED[each.name])
 
 
 def _gan_dcase(args: argparse.Namespace) -> None:
-    args.model = _MODELS[args.gan]
-    config = read_config(args)
+    config = read_config(args, model=_MODELS[args.gan])
     from asd.jobs.pipeline import train_and_test
-    from asd.jobs.unused import warn_unused
 
-    warn_unused(config, vars(args))
     train_and_test(config)
 
 
 def _gan_kdd(args: argparse.Namespace) -> None:
-    config = read_config(args)
+    config = read_config(args, model=_MODELS[args.gan])
+    given = given_parameters(args)
+    options = {name: getattr(config.system, name) for name in _PUBLISHED if name in given}
+    options["seed"] = config.seed if "seed" in given else _PUBLISHED_SEED
+    if "methods" in options:
+        options["method"] = options.pop("methods")[0]
     from asd.jobs.tables import run_kdd
 
-    found = run_kdd(args.gan, config, flags=vars(args), scale=not args.unscaled)
+    found = run_kdd(args.gan, options, scale=not args.unscaled, config=config)
     print(f"precision {found.precision:.4f}  recall {found.recall:.4f}  F1 {found.f1:.4f}")
 
 
@@ -109,9 +121,12 @@ def _add_features(commands: Any) -> None:
                          help="where to (default: features)")  # fmt: skip
     add_split(command)
     add_config(command)
-    for parameter in parameter_fields():
-        if parameter.metadata["group"] in ("data", "features"):
-            add_parameter(command, parameter)
+    for each in (
+        *parameters_of(RunParameters),
+        *parameters_of(SYSTEMS["DCASE2023T2-AE"].parameters_class()),
+    ):
+        if each.role in ("data", "features"):
+            add_parameter(command, each)
 
 
 def _features(args: argparse.Namespace) -> None:

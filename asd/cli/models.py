@@ -1,6 +1,8 @@
 """Commands about models: train, test, run, summarize, embed, visualize, import-baseline."""
 
 import argparse
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,26 @@ from asd.cli.parsing import (
     add_config,
     add_parameter,
     add_parameters,
+    add_set,
     add_split,
+    given_parameters,
     read_config,
+    without_parameters,
 )
-from asd.config import Config
+from asd.config import Config, file_model
 from asd.errors import UserError
-from asd.parameters import parameter_fields
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import Parameter, Role, parameters_of
+from asd.systems.registry import SystemEntry, find_system
 
-_GROUPS = {
+log = logging.getLogger(__name__)
+
+_GROUPS: dict[Role, str] = {
     "data": "data and results",
-    "system": "system",
-    "decision": "decisions and metrics",
-    "features": "features (a model is tested with those it was trained with)",
-    "training": "training",
-    "gan": "BiGAN and GAN",
+    "run": "the run",
+    "scoring": "decisions and metrics",
+    "features": "features (a trained model knows them)",
+    "training": "training (a trained model knows it)",
 }
 
 
@@ -43,20 +51,63 @@ def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> Any:
         """
         Parameters come from the built-in defaults, then from baseline.yaml (in the current folder,
         or the file that --config names), then from flags. A flag's default below is the built-in.
+        Flags of the chosen --model are shown with those that all have.
 
         examples:
           asd train -d --machine_types fan ToyCar --epochs 10
           asd test -d --machine_types fan ToyCar --score MAHALA
+          asd train --help --model BiGAN
+          asd train -d --model dis_spec_scac_trainable --set losses[0].subclusters=8
           asd run -d --model ae raw_spec dis_spec_scac_trainable --seeds 0 1 2 3
         """,
     )  # fmt: skip
     add_split(command)
     add_config(command)
-    groups = {key: command.add_argument_group(title) for key, title in _GROUPS.items()}
-    for parameter in parameter_fields():
-        if (name, parameter.name) != ("run", "model"):
-            add_parameter(groups[parameter.metadata["group"]], parameter)
+    add_set(command)
+    groups: dict[str, Any] = {}
+    for each in parameters_of(RunParameters):
+        if (name, each.name) != ("run", "model"):
+            add_parameter(_group(command, groups, each), each)
+
+    def add_flags_of_systems(words: Sequence[str]) -> None:
+        for each in _parameters_of_systems(_named_systems(words)):
+            add_parameter(_group(command, groups, each), each)
+
+    command.before_parsing = add_flags_of_systems
     return command
+
+
+def _group(command: Any, groups: dict[str, Any], each: Parameter) -> Any:
+    if each.role not in groups:
+        groups[each.role] = command.add_argument_group(_GROUPS[each.role])
+    return groups[each.role]
+
+
+def _named_systems(words: Sequence[str]) -> list[SystemEntry]:
+    """The systems that the words of a command name, or the file that it reads."""
+    names: list[str] = []
+    file = None
+    for i, word in enumerate(words):
+        flag, _, value = word.partition("=")
+        following = [value] if value else _until_flag(words[i + 1 :])
+        if flag == "--model":
+            names = following
+        elif flag == "--config" and following:
+            file = Path(following[0])
+    return [find_system(name) for name in names or [file_model(file)]]
+
+
+def _until_flag(words: Sequence[str]) -> list[str]:
+    end = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    return list(words[:end])
+
+
+def _parameters_of_systems(entries: Sequence[SystemEntry]) -> list[Parameter]:
+    found: dict[str, Parameter] = {}
+    for entry in entries:
+        for each in parameters_of(entry.parameters_class()):
+            found.setdefault(each.name, each)
+    return list(found.values())
 
 
 def _add_run(commands: Any) -> None:
@@ -64,9 +115,9 @@ def _add_run(commands: Any) -> None:
         commands, "run", _run, "train, then test; of several systems or seeds, compare the scores"
     )
     group = command.add_argument_group("comparison")
-    (model,) = (parameter for parameter in parameter_fields() if parameter.name == "model")
+    (model,) = (each for each in parameters_of(RunParameters) if each.name == "model")
     group.add_argument("--model", nargs="+", default=[], metavar="NAME",
-                       help=f"{model.metadata['meaning']}; several are compared "
+                       help=f"{model.help}; several are compared "
                        f"(default: {model.default})")  # fmt: skip
     group.add_argument("--seeds", nargs="+", default=[], metavar="INT",
                        help="in place of --seed: run with each of these, and end in a table of "
@@ -78,9 +129,7 @@ def _train(args: argparse.Namespace) -> None:
     if config.test_only:
         raise UserError("--test_only: contradicts train; use asd test")
     from asd.jobs.pipeline import train  # loads torch: not before the flags are known to be good
-    from asd.jobs.unused import warn_unused
 
-    warn_unused(config, vars(args))
     train(config)
 
 
@@ -89,18 +138,12 @@ def _test(args: argparse.Namespace) -> None:
     if config.train_only:
         raise UserError("--train_only: contradicts test; use asd train")
     from asd.jobs.pipeline import test
-    from asd.jobs.unused import warn_unused
 
-    warn_unused(config, vars(args))
     test(config)
 
 
 def _run(args: argparse.Namespace) -> None:
     configs = _run_configs(args)
-    from asd.jobs.unused import warn_unused
-
-    for config in {config.model: config for config in configs}.values():
-        warn_unused(config, vars(args))
     if args.seeds or len(configs) > 1:
         from asd.jobs.comparison import compare
 
@@ -113,18 +156,35 @@ def _run(args: argparse.Namespace) -> None:
 
 def _run_configs(args: argparse.Namespace) -> list[Config]:
     """A Config for each system and seed."""
-    given = vars(args).copy()
-    models, seeds = given.pop("model"), given.pop("seeds")
-    if seeds and "seed" in given:
+    given = given_parameters(args)
+    if args.seeds and "seed" in given:
         raise UserError("--seed and --seeds: give the one or the other")
-    own_models = [{"model": name} for name in models] or [{}]
-    own_seeds = [{"seed": seed} for seed in seeds] or [{}]
-    configs = [
-        read_config(argparse.Namespace(**given, **model, **seed))
-        for model in own_models
-        for seed in own_seeds
-    ]
-    return list(dict.fromkeys(configs))
+    models: list[dict[str, Any]] = [{"model": name} for name in args.model] or [{}]
+    seeds: list[dict[str, Any]] = [{"seed": seed} for seed in args.seeds] or [{}]
+    configs: list[Config] = []
+    for model in models:
+        own = _heeded(args, given, model.get("model"))
+        for seed in seeds:
+            config = read_config(own, **model, **seed)
+            if config not in configs:
+                configs.append(config)
+    return configs
+
+
+def _heeded(
+    args: argparse.Namespace, given: dict[str, Any], model: str | None
+) -> argparse.Namespace:
+    """The flags that a system heeds, where several are run; the others are told."""
+    if model is None:
+        return args
+    entry = find_system(model)
+    known = {each.name for each in parameters_of(entry.parameters_class())}
+    known |= {each.name for each in parameters_of(RunParameters)}
+    strange = [name for name in given if name not in known]
+    if strange:
+        flags = ", ".join(f"--{name}" for name in strange)
+        log.warning("%s: no effect on %s, which has no such parameter", flags, entry.label)
+    return without_parameters(args, strange)
 
 
 def _add_summarize(commands: Any) -> None:
@@ -145,7 +205,7 @@ def _add_summarize(commands: Any) -> None:
 def _summarize(args: argparse.Namespace) -> None:
     from asd.jobs.summarizing import summarize
 
-    summarize(read_config(args), all_systems="export_dir" not in args)
+    summarize(read_config(args), all_systems="export_dir" not in given_parameters(args))
 
 
 def _add_embed(commands: Any) -> None:
@@ -164,8 +224,8 @@ def _add_embed(commands: Any) -> None:
     add_config(command)
     add_parameters(
         command, "model", "dataset", "machine_types", "dataset_directory", "feature_directory",
-        "result_directory", "export_dir", "model_name_suffix", "seed", "channel", "mono",
-        "use_cuda", "gpu_id",
+        "result_directory", "export_dir", "model_name_suffix", "seed", "mono", "use_cuda",
+        "gpu_id", "threads",
     )  # fmt: skip
 
 

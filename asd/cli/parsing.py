@@ -2,16 +2,20 @@
 
 import argparse
 import textwrap
-from collections.abc import Mapping
-from dataclasses import Field
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from asd.challenge.catalog import challenge_names, load_challenge
 from asd.config import Config, load_config
 from asd.errors import UserError
-from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import Parameter, parameters_of
+from asd.systems.registry import owners_of
 from asd.words import nearest_flag
+
+_DEST = "parameter "
+"""What the names of parameters begin with in argparse's namespace: a command may have others."""
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -23,6 +27,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line and know the nearest flag."""
+
+    before_parsing: Callable[[Sequence[str]], None] | None = None
+    """Called once with the words of the command: flags may depend on what some of them say."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
@@ -39,6 +46,9 @@ class Parser(argparse.ArgumentParser):
             )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.before_parsing is not None:
+            self.before_parsing(list(args))
+            self.before_parsing = None
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             raise UserError(
@@ -50,7 +60,10 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings]
         if "--machine_types" in flags and is_machine_type(word):
             return "; machine types are given with --machine_types"
-        return nearest_flag(word.partition("=")[0], flags)
+        flag = word.partition("=")[0]
+        if "--model" in flags and (owners := owners_of(flag)):
+            return f"; only {', '.join(owners)} have it (--model)"
+        return nearest_flag(flag, flags)
 
 
 def is_machine_type(word: str) -> bool:
@@ -83,10 +96,10 @@ def add_split(command: Any, required: bool = True) -> None:
 
 
 def add_parameters(command: Any, *names: str) -> None:
-    """Add the flags of some parameters."""
-    for parameter in parameter_fields():
-        if parameter.name in names:
-            add_parameter(command, parameter)
+    """Add the flags of some of the parameters that all systems share."""
+    for each in parameters_of(RunParameters):
+        if each.name in names:
+            add_parameter(command, each)
 
 
 def add_config(command: Any) -> None:
@@ -94,41 +107,59 @@ def add_config(command: Any) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file of parameters")
 
 
-def add_parameter(
-    group: Any, parameter: Field[Any], defaults: Mapping[str, Any] | None = None
-) -> None:
+def add_parameter(group: Any, each: Parameter, default: Any = None) -> None:
     """Add the flags of a parameter, with its meaning and default as help.
 
-    `defaults`, by name, are told in place of its own where the command has others.
+    `default` is told in place of its own where the command has another.
     """
-    default = (defaults or {}).get(parameter.name, parameter.default)
-    meaning = f"{parameter.metadata['meaning']}{_default_text(parameter, default)}"
+    unit = f" in {each.unit}" if each.unit else ""
+    said = "(default" in each.help or each.is_switch
+    shown = "" if said else _default_text(each.default if default is None else default)
     options: dict[str, Any] = {
-        "dest": parameter.name,
+        "dest": _DEST + each.name,
         "default": argparse.SUPPRESS,
-        "help": meaning.replace("%", "%%"),
+        "help": f"{each.help}{unit}{shown}".replace("%", "%%"),
     }
-    if parameter.name in SWITCHES:
+    if each.is_switch:
         options["action"] = "store_true"
     else:
-        options["metavar"] = placeholder_of(parameter)
-    if isinstance(parameter.default, tuple):
+        options["metavar"] = each.placeholder
+    if each.takes_several:
         options["nargs"] = "*"
     elif options.get("metavar") == "BOOL":
         options |= {"nargs": "?", "const": "True"}
-    group.add_argument(*reversed(flags_of(parameter)), **options)  # official spelling first
+    group.add_argument(*each.flags, **options)
 
 
-def _default_text(parameter: Field[Any], default: Any) -> str:
-    said = "(default" in parameter.metadata["meaning"] or parameter.name in SWITCHES
-    if said or default in (None, "", ()):
+def _default_text(default: Any) -> str:
+    if default in (None, "", ()):
         return ""
     text = " ".join(map(str, default)) if isinstance(default, tuple) else default
     return f" (default: {text})"
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """The Config that the flags and the file they name make."""
-    names = {parameter.name for parameter in parameter_fields()}
-    flags = {name: value for name, value in vars(args).items() if name in names}
-    return load_config(args.config, flags, args.split)
+def add_set(command: Any) -> None:
+    """Add --set."""
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         dest="set_values",
+                         help="set any parameter of the system, such as "
+                         "training.epochs=8 or losses[0].subclusters=4 of a recipe; may be "
+                         "given several times")  # fmt: skip
+
+
+def given_parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """Parameter name -> text, or list of texts, of the flags that were given."""
+    found = vars(args).items()
+    return {key.removeprefix(_DEST): value for key, value in found if key.startswith(_DEST)}
+
+
+def read_config(args: argparse.Namespace, **changes: Any) -> Config:
+    """The Config that the flags and the file they name make; `changes` win over flags."""
+    flags = given_parameters(args) | changes
+    return load_config(args.config, flags, args.split, getattr(args, "set_values", ()))
+
+
+def without_parameters(args: argparse.Namespace, names: Collection[str]) -> argparse.Namespace:
+    """The arguments without the flags of some parameters."""
+    left_out = {_DEST + name for name in names}
+    return argparse.Namespace(**{k: v for k, v in vars(args).items() if k not in left_out})

@@ -7,11 +7,12 @@ the organisers' evaluators read the files unchanged:
         anomaly_score_DCASE2023T2fan_section_00_test_seed13711_id(0_).csv     file name,score
         decision_result_DCASE2023T2fan_section_00_test_seed13711_id(0_).csv   file name,0|1
         result_DCASE2023T2fan_test_seed13711_id(0_)_roc.csv                   metrics per section
+        job_DCASE2023T2fan_test_seed13711_id(0_).json                         ours: what the test was
 """
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,10 @@ class ResultName:
     def table(self) -> str:
         """Name of the file of metrics."""
         return f"result_{self.dataset}{self.machine}_{self._ending()}_roc.csv"
+
+    def job(self) -> str:
+        """Name of the record of the test."""
+        return f"job_{self.dataset}{self.machine}_{self._ending()}.json"
 
     def _section(self, section: str) -> str:
         return f"{self.dataset}{self.machine}_section_{section}_{self._ending()}"
@@ -161,13 +166,13 @@ def read_scores(path: Path, *, open_end: bool = False) -> tuple[list[str], Float
 
 @dataclass(frozen=True)
 class SectionScores:
-    """The labelled test clips of a section: arrays of shape (clips,)."""
+    """The test clips of a section: arrays of shape (clips,); no decisions where none were made."""
 
     section: str
     scores: FloatArray
     is_anomaly: BoolArray
     is_target: BoolArray
-    decisions: npt.NDArray[np.int_]
+    decisions: npt.NDArray[np.int_] | None = None
 
     def __post_init__(self) -> None:
         if self.is_anomaly.dtype != bool or self.is_target.dtype != bool:
@@ -187,18 +192,34 @@ class ResultTable:
         return self.values[:, self.columns.index(name)]
 
 
-def section_result(clips: SectionScores, two_domains: bool, max_fpr: float) -> dict[str, float]:
-    """The official metrics of a section by column name.
+@dataclass(frozen=True)
+class SectionMetrics:
+    """Metrics of a section.
+
+    Parameters
+    ----------
+    columns
+        The official table's columns.
+    official
+        What the official score is made of, see `asd.evaluation.metrics.domain_metrics`.
+    """
+
+    columns: dict[str, float]
+    official: dict[str, float]
+
+
+def section_metrics(clips: SectionScores, two_domains: bool, max_fpr: float) -> SectionMetrics:
+    """The official metrics of a section.
 
     AUC (source) and (target) take that domain's normal clips against all anomalies, pAUC all
     clips; pAUC, precision, recall and F1 score of a domain take its clips only. nan stands for
-    what is undefined: a domain without clips, or clips of one class only.
+    what is undefined: a domain without clips, or clips of one class only, or no decisions.
     """
+    mixed = domain_metrics(clips.scores, clips.is_anomaly, clips.is_target, max_fpr)
     if not two_domains:
         only = _one_domain(clips, np.ones_like(clips.is_target), max_fpr)
         only["AUC"] = auc(clips.is_anomaly, clips.scores)
-        return {name: only[name] for name in ONE_DOMAIN_COLUMNS}
-    mixed = domain_metrics(clips.scores, clips.is_anomaly, clips.is_target, max_fpr)
+        return SectionMetrics({name: only[name] for name in ONE_DOMAIN_COLUMNS}, mixed)
     found = {
         "AUC (source)": mixed["smix_auc"],
         "AUC (target)": mixed["tmix_auc"],
@@ -207,43 +228,58 @@ def section_result(clips: SectionScores, two_domains: bool, max_fpr: float) -> d
     for domain, chosen in (("source", ~clips.is_target), ("target", clips.is_target)):
         for name, value in _one_domain(clips, chosen, max_fpr).items():
             found[f"{name} ({domain})"] = value
-    return {name: found[name] for name in TWO_DOMAIN_COLUMNS}
+    return SectionMetrics({name: found[name] for name in TWO_DOMAIN_COLUMNS}, mixed)
 
 
 def _one_domain(clips: SectionScores, chosen: BoolArray, max_fpr: float) -> dict[str, float]:
     truth = clips.is_anomaly[chosen]
-    one_class = truth.all() or not truth.any()
-    precision, recall, f1 = precision_recall_f1(truth, clips.decisions[chosen])
-    return {
-        "pAUC": partial_auc(truth, clips.scores[chosen], max_fpr),
-        "precision": np.nan if one_class else precision,
-        "recall": np.nan if one_class else recall,
-        "F1 score": np.nan if one_class else f1,
-    }
+    found = {"pAUC": partial_auc(truth, clips.scores[chosen], max_fpr)}
+    if clips.decisions is None or truth.all() or not truth.any():
+        return found | dict.fromkeys(("precision", "recall", "F1 score"), np.nan)
+    decided = precision_recall_f1(truth, clips.decisions[chosen])
+    return found | dict(zip(("precision", "recall", "F1 score"), decided, strict=True))
+
+
+def has_two_domains(sections: Sequence[SectionScores]) -> bool:
+    """Whether any section has clips of both domains."""
+    return any(s.is_target.any() and not s.is_target.all() for s in sections)
 
 
 def result_table(
     sections: Sequence[SectionScores], max_fpr: float = 0.1, label: str = ""
-) -> ResultTable:
+) -> tuple[ResultTable, dict[str, dict[str, float]]]:
     """The official metrics of all sections of a machine type.
 
     The columns are those of two domains if any section has clips of both, else those of one.
     Cells that are undefined are nan, with a logged line that says why; `label` names the machine
     type in it.
+
+    Returns
+    -------
+    tuple
+        The table; and by section what the official score is made of.
     """
-    two_domains = any(s.is_target.any() and not s.is_target.all() for s in sections)
+    two_domains = has_two_domains(sections)
     columns = TWO_DOMAIN_COLUMNS if two_domains else ONE_DOMAIN_COLUMNS
-    rows = []
+    found = {clips.section: section_metrics(clips, two_domains, max_fpr) for clips in sections}
     for clips in sections:
-        row = section_result(clips, two_domains, max_fpr)
-        rows.append([row[name] for name in columns])
-        empty = [name for name in columns if np.isnan(row[name])]
-        if empty:
-            where = f"{label} section {clips.section}".strip()
-            why = _why_undefined(clips, two_domains)
-            _log.warning("%s: %s; left empty: %s", where, why, ", ".join(empty))
+        _tell_undefined(clips, found[clips.section].columns, two_domains, label)
+    rows = [[found[clips.section].columns[name] for name in columns] for clips in sections]
     values = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
-    return ResultTable(columns, tuple(s.section for s in sections), values)
+    table = ResultTable(columns, tuple(s.section for s in sections), values)
+    return table, {section: metrics.official for section, metrics in found.items()}
+
+
+def _tell_undefined(
+    clips: SectionScores, row: Mapping[str, float], two_domains: bool, label: str
+) -> None:
+    empty = [name for name, value in row.items() if np.isnan(value)]
+    if clips.decisions is None:
+        empty = [name for name in empty if name.startswith(("AUC", "pAUC"))]
+    if empty:
+        where = f"{label} section {clips.section}".strip()
+        why = _why_undefined(clips, two_domains)
+        _log.warning("%s: %s; left empty: %s", where, why, ", ".join(empty))
 
 
 def _why_undefined(clips: SectionScores, two_domains: bool) -> str:

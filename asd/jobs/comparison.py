@@ -1,12 +1,11 @@
 """Several systems and seeds: train and test them all, then one table with means over seeds."""
 
 import logging
-import re
 from collections.abc import Sequence
 
 from asd.config import Config
 from asd.errors import UserError
-from asd.evaluation.collect import SystemResults, tag_without_ids
+from asd.evaluation.collect import SystemResults
 from asd.evaluation.summary import (
     Summary,
     official_markdown,
@@ -14,6 +13,7 @@ from asd.evaluation.summary import (
     write_summary,
 )
 from asd.jobs.data import check_dataset
+from asd.jobs.jobs import plan_jobs
 from asd.jobs.pipeline import train_and_test
 from asd.jobs.summarizing import draw_official_scores
 
@@ -97,7 +97,7 @@ def _results(configs: Sequence[Config]) -> tuple[SystemResults, ...]:
         system.of_seeds(seeds[config.export_dir])
         for config in {config.export_dir: config for config in configs}.values()
         for system in _all_results(config)
-        if _is_of(config, system.name)
+        if _is_of(config, system)
     ]
     return tuple(system for system in found if system.machines)
 
@@ -107,9 +107,7 @@ def _all_results(config: Config) -> tuple[SystemResults, ...]:
     return summarize(*where).systems
 
 
-def _is_of(config: Config, system: str) -> bool:
-    """Whether a name of the summary tables is of this run: of its scores and its tag."""
-    score = "[^_]+" if config.score.lower() == "all" else re.escape(config.score_name)
-    tag = tag_without_ids(config.model_name_suffix)
-    ending = re.escape(f"_{tag}" if tag else "")
-    return re.fullmatch(rf"{re.escape(config.export_dir)}_{score}{ending}", system) is not None
+def _is_of(config: Config, system: SystemResults) -> bool:
+    """Whether results are of this run: of its scores and its tag."""
+    wants_score = config.score.lower() == "all" or system.score == config.score_name
+    return wants_score and system.variant in {job.variant for job in plan_jobs(config)}

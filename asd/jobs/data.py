@@ -1,20 +1,23 @@
-"""Clips and features of a run: found, downloaded when asked for, computed once."""
+"""Clips of a run and where their features are kept; clips are downloaded when that is allowed."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from asd.audio.features import Features
-from asd.audio.logmel import LogMelParameters
-from asd.audio.store import FeatureSpec, load_features
+from asd.audio.clip_set import ClipSet, FeatureSource
+from asd.audio.features import Feature, Features
+from asd.audio.store import load_features
 from asd.challenge import layout
 from asd.clips import Clip
 from asd.config import Config
 from asd.errors import UserError
-from asd.systems import system_class
 
-ClipSet = Literal["train", "test"]
+log = logging.getLogger(__name__)
+
+Part = Literal["train", "test"]
 
 
 def check_dataset(config: Config) -> None:
@@ -28,40 +31,45 @@ def check_dataset(config: Config) -> None:
         )
 
 
-def find_clips(config: Config, machine: str, clip_set: ClipSet) -> list[Clip]:
+def find_clips(config: Config, machine: str, part: Part) -> list[Clip]:
     """Clips of a machine type in the official order, downloaded first if that is allowed."""
     challenge, split = config.challenge, config.split
     if config.is_auto_download:
         from asd.challenge.download.dataset import download
 
         download(challenge, split, [machine], config.dataset_directory)
-    find = layout.train_clips if clip_set == "train" else layout.test_clips
+    find = layout.train_clips if part == "train" else layout.test_clips
     return find(config.dataset_directory, challenge, split, machine)
 
 
-def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Features:
-    """Features of clips of one machine type, from the store."""
-    folder = layout.features_folder(
-        config.feature_directory or config.dataset_directory,
-        config.challenge,
-        config.split,
-        clips[0].machine,
-    )
-    return load_features(clips, feature_spec(config), folder, threads)
-
-
-def training_data(
-    config: Config, machine: str, sections: Sequence[str], threads: int
-) -> tuple[list[Clip], Features]:
-    """Training clips of some sections of a machine type, and their features.
+def machine_clips(config: Config, machine: str, part: Part, threads: int) -> ClipSet:
+    """Training or test clips of a machine type.
 
     Raises
     ------
     UserError
-        A section has no clip, or the clips can't be used.
+        There are no clips, or their names cannot be read.
     """
-    clips = find_clips(config, machine, "train")
-    features = find_features(config, clips, threads)
+    clips = find_clips(config, machine, part)
+    folder = layout.features_folder(
+        config.feature_directory or config.dataset_directory,
+        config.challenge,
+        config.split,
+        machine,
+    )
+    source = stored_features(config, folder, threads)
+    return ClipSet(clips, source, year=config.challenge.year)
+
+
+def section_clips(config: Config, machine: str, sections: Sequence[str], threads: int) -> ClipSet:
+    """Training clips of some sections of a machine type.
+
+    Raises
+    ------
+    UserError
+        A section has no clip.
+    """
+    clips = machine_clips(config, machine, "train", threads)
     found = {clip.section for clip in clips}
     for section in sections:
         if section not in found:
@@ -69,12 +77,11 @@ def training_data(
                 f"{machine}: no training clip of section {section} in the {config.split} data of "
                 f"{config.dataset}; add clips or leave the section out (--use_ids)"
             )
-    chosen = [i for i, clip in enumerate(clips) if clip.section in sections]
-    return [clips[i] for i in chosen], features.select(chosen)
+    return clips.select([i for i, clip in enumerate(clips) if clip.section in sections])
 
 
-def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
-    """Training clips of all machine types of a year, and their features in one store.
+def challenge_clips(config: Config, threads: int) -> ClipSet:
+    """Training clips of all machine types of a year, with their features in one store.
 
     As published, development and evaluation machines are learned together, where both are there;
     with `--machine_types` only those.
@@ -82,7 +89,7 @@ def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
     Raises
     ------
     UserError
-        There are no clips, or they can't be used.
+        There are no clips, or their names cannot be read.
     """
     clips = [
         clip
@@ -92,7 +99,22 @@ def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
     folder = layout.year_folder(
         config.feature_directory or config.dataset_directory, config.challenge
     )
-    return clips, load_features(clips, feature_spec(config), folder / "processed", threads)
+    return ClipSet(
+        clips,
+        stored_features(config, folder / "processed", threads),
+        label_only_clips=_test_clips_at_hand(config),
+        year=config.challenge.year,
+    )
+
+
+def stored_features(config: Config, folder: Path, threads: int) -> FeatureSource:
+    """Features from the stores in a folder, computed into it where they are not there."""
+    mono = config.challenge.channels == 1 if config.mono is None else config.mono
+
+    def source(clips: Sequence[Clip], feature: Feature) -> Features:
+        return load_features(clips, feature, folder, threads, mono=mono)
+
+    return source
 
 
 def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
@@ -110,26 +132,10 @@ def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
     return sorted(wanted + there)
 
 
-def known_test_clips(config: Config) -> list[Clip]:
+def _test_clips_at_hand(config: Config) -> list[Clip]:
     """Test clips of the machine types to work on that are there: for their names alone."""
     clips = []
     for machine in config.machines:
         with suppress(UserError):
             clips += find_clips(replace(config, is_auto_download=False), machine, "test")
     return clips
-
-
-def feature_spec(config: Config) -> FeatureSpec:
-    """What the system is given of each clip."""
-    logmel = LogMelParameters(
-        n_mels=config.n_mels,
-        n_fft=config.n_fft,
-        hop_length=config.hop_length,
-        power=config.power,
-        fmin=config.fmin,
-        fmax=config.fmax,
-        win_length=config.win_length,
-    )
-    is_logmel = system_class(config.model).feature_kind == "logmel"
-    mono = config.challenge.channels == 1 if config.mono is None else config.mono
-    return FeatureSpec(logmel if is_logmel else None, config.channel, 1 if mono else 2)

@@ -9,17 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.audio.store import available_cores
 from asd.clips import Clip
 from asd.config import Config
 from asd.errors import UserError
 from asd.files import write_aside
-from asd.jobs.data import ClipSet, check_dataset, find_clips, find_features
+from asd.jobs.data import Part, check_dataset, machine_clips
 from asd.jobs.jobs import plan_jobs
-from asd.jobs.models import check_parameters
-from asd.jobs.testing import load_system
-from asd.systems import system_class
-from asd.systems.embedding.system import EmbeddingSystem
+from asd.jobs.testing import load_detector
+from asd.threads import thread_count
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +95,7 @@ def load_embeddings(path: Path) -> EmbeddedClips:
     return EmbeddedClips(**{field.name: arrays[field.name] for field in fields(EmbeddedClips)})
 
 
-def embed(config: Config, parts: Sequence[ClipSet], out: Path) -> None:
+def embed(config: Config, parts: Sequence[Part], out: Path) -> None:
     """Write the embeddings of training clips, test clips or both to `out`.
 
     Raises
@@ -109,20 +106,18 @@ def embed(config: Config, parts: Sequence[ClipSet], out: Path) -> None:
     """
     if out.suffix != ".npz":
         raise UserError(f"--out: {out} must end in .npz")
-    if not issubclass(system_class(config.model), EmbeddingSystem):
+    embedder = getattr(config.entry.system_class(), "embed", None)
+    if embedder is None:
         raise UserError(
-            f"--model: {config.model} has no embeddings; choose a recipe with a backend"
+            f"--model: {config.entry.label} has no embeddings; choose a recipe with a backend"
         )
     check_dataset(config)
     (job,) = plan_jobs(config)  # a model of the whole challenge: there is one
-    model, system = load_system(job)
-    assert isinstance(system, EmbeddingSystem)
+    system = load_detector(job).system
     tables = []
     for part, machine in itertools.product(parts, job.machines):
-        clips = find_clips(config, machine, part)
-        features = find_features(config, clips, available_cores())
-        check_parameters(job.folder.model, model, config, features.sample_rate_hz)
-        tables.append({"embeddings": system.embed(clips, features), **_columns(clips, part)})
+        clips = machine_clips(config, machine, part, thread_count(config.threads))
+        tables.append({"embeddings": embedder(system, clips), **_columns(clips, part)})
     found = EmbeddedClips(
         export_dir=np.array(config.export_dir),
         dataset=np.array(config.dataset),
@@ -134,7 +129,7 @@ def embed(config: Config, parts: Sequence[ClipSet], out: Path) -> None:
     log.info("%s: %d embeddings of %d values", out, *found.embeddings.shape)
 
 
-def _columns(clips: Sequence[Clip], part: ClipSet) -> dict[str, NDArray[np.str_]]:
+def _columns(clips: Sequence[Clip], part: Part) -> dict[str, NDArray[np.str_]]:
     return {
         "machine": np.array([clip.machine for clip in clips]),
         "section": np.array([clip.section for clip in clips]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asd.config import Config
 from asd.errors import UserError
-from asd.systems import system_class
+from asd.systems.base import MAIN_STAGE
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class Job:
         return f"{self.machines[0]} {self.tag}" if self.sections else self.model_name
 
     @property
+    def variant(self) -> str:
+        """What the tag says besides the sections: "v2" of "id(0_)_v2"; "" for most."""
+        ids = f"id({''.join(f'{int(section)}_' for section in self.sections)})"
+        return self.tag.replace(ids, "").strip("_")
+
+    @property
     def covers_challenge(self) -> bool:
         """Whether the model learns from all machine types together."""
         return not self.sections
@@ -46,7 +52,7 @@ class Job:
     def model_name(self) -> str:
         """Name of the model as the official baseline writes it."""
         c = self.config
-        model = Path(c.model).stem  # of a recipe's path
+        model = c.entry.label
         if self.covers_challenge:  # development and evaluation machines share the model
             words = [model, c.dataset, self.tag]
         else:
@@ -74,13 +80,30 @@ class ModelFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state after the last whole epoch."""
-        return self.path / "checkpoint.pt"
+        """The state of the main stage after its last whole epoch."""
+        return self.checkpoint_of(MAIN_STAGE)
 
     @property
     def log(self) -> Path:
-        """Losses per epoch."""
-        return self.path / "log.csv"
+        """Losses of the main stage per epoch."""
+        return self.log_of(MAIN_STAGE)
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the model."""
+        return self.path / ".training.lock"
+
+    def checkpoint_of(self, stage: str) -> Path:
+        """The state of a stage after its last whole epoch."""
+        return self.path / f"checkpoint{_suffix(stage)}.pt"
+
+    def log_of(self, stage: str) -> Path:
+        """Losses of a stage per epoch."""
+        return self.path / f"log{_suffix(stage)}.csv"
+
+    def stage_files(self) -> set[Path]:
+        """Logs and checkpoints of all stages, of this training or of an older one."""
+        return {*self.path.glob("checkpoint*.pt"), *self.path.glob("log*.csv")}
 
     @property
     def figure(self) -> Path:
@@ -91,6 +114,10 @@ class ModelFolder:
     def parameters(self) -> Path:
         """All parameters of the training, to read."""
         return self.path / "parameters.json"
+
+
+def _suffix(stage: str) -> str:
+    return "" if stage == MAIN_STAGE else f"_{stage}"
 
 
 def plan_jobs(config: Config) -> list[Job]:
@@ -106,10 +133,10 @@ def plan_jobs(config: Config) -> list[Job]:
         sections are chosen for a model of all.
     """
     machines = config.machines
-    if system_class(config.model).scope == "challenge":
+    if config.entry.system_class().scope == "challenge":
         if config.use_ids:
             raise UserError(
-                f"--use_ids: {Path(config.model).stem} learns from all sections of all machine "
+                f"--use_ids: {config.entry.label} learns from all sections of all machine "
                 "types together; leave it out"
             )
         return [Job(config, machines, (), config.model_name_suffix)]
@@ -143,7 +170,7 @@ def _tag(config: Config, sections: tuple[str, ...]) -> str:
 
 
 def failure_reason(job: Job, error: Exception) -> str:
-    """What to tell of a job that ended in an error, foreseen or not."""
+    """Message for a failed job."""
     log.debug("%s failed", job.label, exc_info=error)
     if isinstance(error, UserError):
         return str(error)

@@ -10,10 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from asd.audio.store import available_cores
 from asd.errors import UserError
+from asd.jobs.folder_run import epochs_done
 from asd.jobs.jobs import Job, failure_reason
-from asd.jobs.training import epochs_done
+from asd.jobs.training import epochs_of
+from asd.threads import thread_count
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def run_jobs(
     jobs: Sequence[Job],
     at_once: int,
     cluster: str | None = None,
+    cluster_timeout_s: float = 60.0,  # noqa: ARG001
 ) -> list[Failure]:
     """Do `work(job, threads)` for every job.
 
@@ -60,7 +62,7 @@ def run_jobs(
     if cluster:
         with _dask_backend(cluster):
             return _run_elsewhere(work, [_with_absolute_paths(job) for job in jobs], -1, 1)
-    threads = max(available_cores() // at_once, 1)
+    threads = max(thread_count(jobs[0].config.threads) // at_once, 1)
     if at_once > 1:
         return _run_elsewhere(work, jobs, at_once, threads)
     done = [_attempt(work, job, threads) for job in jobs]
@@ -126,13 +128,13 @@ def default_at_once(jobs: Sequence[Job]) -> int:
     One single-threaded training per core: the network's matrices are too small for
     more than one core to pay.
     """
-    return min(len(jobs), jobs[0].config.jobs or available_cores())
+    return min(len(jobs), jobs[0].config.jobs or thread_count(jobs[0].config.threads))
 
 
 @contextmanager
 def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
     """Show the epochs done by all jobs together, read from their logs."""
-    total = sum(job.config.epochs for job in jobs)
+    total = sum(epochs_of(job.config) for job in jobs)
     # Logs of earlier trainings lie there until their job's turn comes.
     stale = {_written(job.folder.log) for job in jobs if not job.config.restart}
     finished = threading.Event()

@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Sequence
 
-from asd.audio.store import available_cores
+from asd.audio.features import Feature
 from asd.config import Config
 from asd.errors import UserError
-from asd.jobs.data import ClipSet, check_dataset, find_clips, find_features
+from asd.jobs.data import Part, check_dataset, machine_clips
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import Failure, default_at_once, run_jobs, training_progress
-from asd.jobs.testing import check_score, evaluate_job
+from asd.jobs.testing import check_score, evaluate_job, load_detector
 from asd.jobs.training import device, train_job, train_together
+from asd.systems.base import System
+from asd.threads import thread_count
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ def train(config: Config) -> None:
 
 def _train_jobs(config: Config, jobs: Sequence[Job]) -> list[Failure]:
     """Train on a cluster, as a stack on a GPU, or several at a time on the processor's cores."""
-    where = device(config)
+    where, threads = device(config), thread_count(config.threads)
     if where != "cpu" and not config.cluster:
         log.info("training on %s, %d model(s) together", where, len(jobs))
-        return [Failure(job, why) for job, why in train_together(jobs, available_cores())]
+        return [Failure(job, why) for job, why in train_together(jobs, threads)]
     at_once = default_at_once(jobs)
     if not config.cluster:
         log.info("training on %s, %d model(s) at a time", where, at_once)
-    return run_jobs(train_job, jobs, at_once, config.cluster)
+    return run_jobs(train_job, jobs, at_once, config.cluster, config.cluster_timeout)
 
 
 def test(config: Config) -> None:
@@ -71,25 +73,51 @@ def train_and_test(config: Config) -> None:
 
 
 def _with_features(
-    config: Config, jobs: Sequence[Job], clip_set: ClipSet
+    config: Config, jobs: Sequence[Job], part: Part
 ) -> tuple[list[Job], list[Failure]]:
     """Compute all features with all cores first; jobs whose clips can't be used are failures."""
-    if clip_set == "train" and any(job.covers_challenge for job in jobs):
+    if part == "train" and any(job.covers_challenge for job in jobs):
         return list(jobs), []  # its features lie in one store of their own
-    failures = {}
-    for machine in dict.fromkeys(machine for job in jobs for machine in job.machines):
-        try:
-            find_features(config, find_clips(config, machine, clip_set), available_cores())
-        except UserError as error:
-            failures[machine] = str(error)
+    threads = thread_count(config.threads)
+    failures: dict[str, str] = {}
     good, bad = [], []
     for job in jobs:
-        why = next((failures[machine] for machine in job.machines if machine in failures), None)
+        try:
+            inputs = _inputs(job, part)
+        except UserError as error:
+            bad.append(Failure(job, str(error)))
+            continue
+        for machine in job.machines:
+            if machine not in failures:
+                failures[machine] = _feature_failure(config, machine, part, inputs, threads)
+        why = next((failures[machine] for machine in job.machines if failures[machine]), None)
         if why is None:
             good.append(job)
         else:
             bad.append(Failure(job, why))
     return good, bad
+
+
+def _inputs(job: Job, part: Part) -> list[Feature]:
+    """The features that a job's system wants: of a test, those that its model was trained with."""
+    if part == "test":
+        system: System = load_detector(job).system
+    else:
+        system = job.config.entry.system_class()(job.config.system)
+    return list(system.inputs().values())
+
+
+def _feature_failure(
+    config: Config, machine: str, part: Part, inputs: Sequence[Feature], threads: int
+) -> str:
+    """Compute the features of a machine type; returns why that cannot be done, or ""."""
+    try:
+        clips = machine_clips(config, machine, part, threads)
+        for feature in inputs:
+            clips.features(feature)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _report(failures: Sequence[Failure], planned: Sequence[Job]) -> None:

@@ -9,10 +9,10 @@ from asd.systems.base import Epoch
 OnEpoch = Callable[[Epoch], None]
 
 
-def with_scalars(on_epoch: OnEpoch, folder: Path | None, name: str) -> OnEpoch:
-    """`on_epoch`, and then the epoch's losses to TensorBoard's files in <folder>/<name>.
+def scalar_writer(folder: Path | None, name: str) -> OnEpoch | None:
+    """What writes an epoch's losses to TensorBoard's files in <folder>/<name>; None without one.
 
-    Without a folder only `on_epoch`. What is written is in the file when an epoch is over.
+    What is written is in the file when an epoch is over.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def with_scalars(on_epoch: OnEpoch, folder: Path | None, name: str) -> OnEpoch:
         TensorBoard is not installed.
     """
     if folder is None:
-        return on_epoch
+        return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -31,7 +31,6 @@ def with_scalars(on_epoch: OnEpoch, folder: Path | None, name: str) -> OnEpoch:
     scalars = SummaryWriter(folder / name)
 
     def write(epoch: Epoch) -> None:
-        on_epoch(epoch)
         for column, value in epoch.losses.items():
             scalars.add_scalar(column, value, epoch.number)
         scalars.flush()

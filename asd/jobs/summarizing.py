@@ -24,11 +24,20 @@ def summarize(config: Config, all_systems: bool = True) -> None:
     where = config.result_directory, config.challenge, config.split, config.export_dir
     summary = read_summary(*where, all_systems)
     write_summary(summary)
+    _tell_seeds(summary)
     print(format_summary(summary))
     _draw_metrics(summary)
     if len(summary.systems) > 1:
         draw_official_scores(summary)
     log.info("tables and figures: %s", summary.folder)
+
+
+def _tell_seeds(summary: Summary) -> None:
+    """Say of each row over how many seeds it is: their values are pooled."""
+    for system in summary.systems:
+        if len(system.seeds) > 1:
+            shown = ", ".join(map(str, system.seeds))
+            log.info("%s: over %d seeds (%s)", system.name, len(system.seeds), shown)
 
 
 def draw_official_scores(summary: Summary) -> None:

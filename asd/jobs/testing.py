@@ -1,37 +1,83 @@
-"""Test the model of a job: scores, decisions, metrics, pictures."""
+"""Test the model of a job: scores, decisions, metrics, and the files that remain."""
 
 import logging
-import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asd.clips import LABELS, Clip
+from asd.clips import LABELS
 from asd.config import Config
-from asd.errors import UserError
+from asd.detector import Detector
 from asd.evaluation import results
-from asd.jobs.data import find_clips, find_features
+from asd.evaluation.records import SectionFiles, TestRecord, write_record
+from asd.jobs.data import machine_clips
 from asd.jobs.jobs import Job
-from asd.jobs.models import StoredModel, check_parameters, load_model
-from asd.jobs.training import system_parameters
-from asd.parameters import flags_of, parameter_fields
-from asd.scores.threshold import GammaFit
+from asd.jobs.training import device
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import parameters_of, value_of
+from asd.scores.table import ScoreTable
+from asd.scores.threshold import flagged_share_note
 from asd.submission.check import submission_names
-from asd.systems import create_system, own_parameters
-from asd.systems.base import System
 
 log = logging.getLogger(__name__)
 
-# Which model is trained does not depend on these; the first two are told in any case.
-_NOT_IN_HINT = (
-    "dataset", "machine_types", "score", "decision_threshold", "threshold_fit", "mahalanobis",
-    "max_fpr", "is_auto_download", "jobs", "cluster", "use_cuda", "gpu_id", "log_interval",
-    "restart", "checkpoint_path", "tensorboard", "train_only", "test_only",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class MachineTest:
+    """One machine type's test clips scored by one score, with the decisions made.
+
+    Parameters
+    ----------
+    machine, score
+        What was scored.
+    table
+        Scores as the result files hold them, rounded to float32.
+    threshold
+        Clips above it are decided anomalous; None where no decisions are made.
+    """
+
+    machine: str
+    score: str
+    table: ScoreTable
+    threshold: float | None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether all clips are known to be normal or anomalous."""
+        return all(clip.label in LABELS for clip in self.table.clips)
+
+    def sections(self) -> list[results.SectionScores]:
+        """The clips of each section."""
+        clips = self.table.clips
+        found = []
+        for section in sorted({clip.section for clip in clips}):
+            chosen = [i for i, clip in enumerate(clips) if clip.section == section]
+            found.append(self._section(section, self.table.select(chosen)))
+        return found
+
+    def file_names(self, section: str) -> list[str]:
+        """Names of a section's clips, in the order of its scores."""
+        return [clip.file_name for clip in self.table.clips if clip.section == section]
+
+    def _section(self, section: str, table: ScoreTable) -> results.SectionScores:
+        scores = table[self.score]
+        return results.SectionScores(
+            section,
+            scores,
+            np.array([clip.is_anomaly for clip in table.clips]),
+            np.array([clip.is_target for clip in table.clips]),
+            decide(scores, self.threshold),
+        )
+
+
+def decide(scores: NDArray[np.float64], threshold: float | None) -> NDArray[np.int_] | None:
+    """1 for clips above a threshold, 0 for the others, shape (clips,); None without a threshold."""
+    return None if threshold is None else (scores > threshold).astype(int)
 
 
 def evaluate_job(job: Job, threads: int) -> None:
@@ -44,57 +90,36 @@ def evaluate_job(job: Job, threads: int) -> None:
     Raises
     ------
     UserError
-        The model is missing, damaged, or was trained with other feature parameters; clips can't
-        be used; the result folder can't be written to.
+        The model is missing, damaged, or contradicts a flag; clips can't be used; the result
+        folder can't be written to.
     """
     torch.set_num_threads(threads if job.covers_challenge else 1)  # as in training
-    config, path = job.config, job.folder.model
-    model, system = load_system(job)
-    wanted = _wanted_scores(config.score_name, system.score_names)
+    detector = load_detector(job)
+    wanted = detector.wanted_scores(_wanted(job.config))
+    quantile = job.config.decision_threshold
     for machine in job.machines:
-        clips = find_clips(config, machine, "test")
-        features = find_features(config, clips, threads)
-        check_parameters(path, model, config, features.sample_rate_hz)
-        scores = system.score(clips, features, wanted)
+        thresholds = {
+            name: None if quantile is None else detector.threshold(machine, name, quantile)
+            for name in wanted
+        }
+        clips = machine_clips(job.config, machine, "test", threads)
+        table = detector.score(clips, wanted).rounded()
         for name in wanted:
-            kind = _threshold_kind(config.threshold_fit, system.threshold_kinds)
-            threshold = _threshold(path, model, machine, name, kind, config.decision_threshold)
-            values = scores[name].astype(np.float32).astype(np.float64)
-            _write_results(job, machine, name, clips, values, threshold)
+            write_test(job, MachineTest(machine, name, table, thresholds[name]))
 
 
-def load_system(job: Job) -> tuple[StoredModel, System]:
-    """The trained model of a job, as it is stored and ready to use.
+def load_detector(job: Job) -> Detector:
+    """The trained model of a job; flags that contradict it are refused.
 
     Raises
     ------
     UserError
-        It is missing or damaged.
+        It is missing or damaged, or a flag contradicts it.
     """
-    model = load_model(job.folder.model, _train_hint(job))
-    # By today's name, as a recipe may have moved; that it is the same recipe, load_state checks.
-    parameters = {**system_parameters(job.config), **model.parameters}
-    system = create_system(job.config.model, parameters)
-    system.load_state(model.state)
-    return model, system
-
-
-def _train_hint(job: Job) -> str:
-    """The command that trains the model that is missing, and not another."""
-    c = job.config
-    machines = job.machines if job.sections else c.machine_types
-    words = ["asd", "train", f"-{c.split[0]}", "--dataset", c.dataset]
-    if machines:
-        words += ["--machine_types", *machines]
-    usual = {p.name: p.default for p in parameter_fields()} | own_parameters(c.model)
-    for parameter in parameter_fields():
-        value = getattr(c, parameter.name)
-        if parameter.name not in _NOT_IN_HINT and value != usual[parameter.name]:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [flags_of(parameter)[-1], *map(str, values)]
-    if job.folder.checkpoint.is_file():
-        words.append("--restart")
-    return f"train it first: {shlex.join(words)}"
+    path = job.folder.model
+    detector = Detector.load(path, _train_hint(job), device(job.config))
+    detector.set_scoring(job.config.system, job.config.given, path)
+    return detector
 
 
 def check_score(config: Config) -> None:
@@ -105,106 +130,131 @@ def check_score(config: Config) -> None:
     UserError
         Names the scores that there are.
     """
-    system = create_system(config.model, {**system_parameters(config), **vars(config)})
-    _wanted_scores(config.score_name, system.score_names)
+    Detector.create(config.entry, config.system).wanted_scores(_wanted(config))
 
 
-def _wanted_scores(score: str, known: Sequence[str]) -> list[str]:
-    if score.lower() == "all":
-        return list(known)
-    if score not in known:
-        raise UserError(f"--score: {score!r} is unknown; choose from {', '.join(known)}, all")
-    return [score]
-
-
-def _threshold_kind(asked: str, known: Sequence[str]) -> str:
-    """The kind of threshold samples to use; a system with a single kind leaves no choice."""
-    return asked if asked in known else known[0]
-
-
-def _threshold(
-    path: Path, model: StoredModel, machine: str, score: str, kind: str, quantile: float
-) -> float:
-    fits = model.thresholds.get(machine, {}).get(kind, {})
-    if score not in fits:
-        raise UserError(
-            f"{path}: has no {kind} distribution of {score} scores to decide by (it was imported); "
-            "train the model here, or set --threshold_fit batch and --score MSE or MAHALA"
-        )
-    threshold = GammaFit(*fits[score]).quantile(quantile)
-    if threshold == math.inf:
-        log.warning(
-            "%s %s: training had too few clips for a decision threshold; every clip is decided "
-            "normal", machine, score,
-        )  # fmt: skip
-    return threshold
-
-
-def _write_results(
-    job: Job,
-    machine: str,
-    score: str,
-    clips: Sequence[Clip],
-    scores: NDArray[np.float64],
-    threshold: float,
-) -> None:
+def write_test(job: Job, test: MachineTest) -> None:
+    """Write the result files of a test, its record and its pictures."""
     config = job.config
-    folder = results.score_folder(config.result_directory, config.split, config.export_dir, score)
-    name = results.ResultName(config.dataset, machine, config.split, config.seed, job.tag)
-    labelled = all(clip.label in LABELS for clip in clips)
-    sections = []
-    for section in sorted({clip.section for clip in clips}):
-        chosen = [i for i, clip in enumerate(clips) if clip.section == section]
-        names = [clips[i].file_name for i in chosen]
-        found = _section_scores(section, [clips[i] for i in chosen], scores[chosen], threshold)
-        files = [(name.scores(section), name.decisions(section))]
-        # A challenge wants one score per clip: that of the model which knows the clip's section.
-        is_own = not job.sections or section in job.sections
-        if config.split == "eval" and not labelled and is_own:
-            files.append(submission_names(machine, section))
-        for score_file, decision_file in files:
-            results.write_scores(folder / score_file, names, found.scores)
-            results.write_decisions(folder / decision_file, names, found.decisions)
-        sections.append(found)
-    if labelled:
-        table = results.result_table(sections, config.max_fpr, f"{machine} {score}")
+    folder = results.score_folder(
+        config.result_directory, config.split, config.export_dir, test.score
+    )
+    name = results.ResultName(config.dataset, test.machine, config.split, config.seed, job.tag)
+    sections = test.sections()
+    files = {found.section: _write_section(job, test, found, folder, name) for found in sections}
+    table, official = None, {}
+    if test.is_labelled:
+        label = f"{test.machine} {test.score}"
+        table, official = results.result_table(sections, config.max_fpr, label)
         results.write_result(folder / name.table(), table)
-    picture = f"{job.model_name}_{machine}" if job.covers_challenge else job.model_name
-    title = f"{picture}, {score}"
-    _draw(folder / picture, title, sections, labelled, threshold, config.max_fpr)
-    log.info("%s, %s: scores and decisions in %s", _what(job, machine), score, folder)
+    _tell_flagged(test, sections)
+    write_record(
+        folder,
+        TestRecord(
+            dataset=config.dataset,
+            machine=test.machine,
+            split=config.split,
+            seed=config.seed,
+            tag=job.tag,
+            system=config.entry.label,
+            export_dir=config.export_dir,
+            score=test.score,
+            variant=job.variant,
+            sections=job.sections,
+            max_fpr=config.max_fpr,
+            quantile=config.decision_threshold,
+            threshold=test.threshold,
+            files=files,
+            table=table,
+            official=official,
+        ),
+    )
+    picture = f"{job.model_name}_{test.machine}" if job.covers_challenge else job.model_name
+    _draw(folder / picture, f"{picture}, {test.score}", sections, test, config.max_fpr)
+    log.info("%s, %s: scores and decisions in %s", _job_label(job, test), test.score, folder)
 
 
-def _what(job: Job, machine: str) -> str:
+def _write_section(
+    job: Job,
+    test: MachineTest,
+    found: results.SectionScores,
+    folder: Path,
+    name: results.ResultName,
+) -> SectionFiles:
+    names = test.file_names(found.section)
+    pairs = [(name.scores(found.section), name.decisions(found.section))]
+    # A challenge wants one score per clip: that of the model which knows the clip's section.
+    is_own = not job.sections or found.section in job.sections
+    if job.config.split == "eval" and not test.is_labelled and is_own:
+        pairs.append(submission_names(test.machine, found.section))
+    for score_file, decision_file in pairs:
+        results.write_scores(folder / score_file, names, found.scores)
+        if found.decisions is None:  # those of an earlier test would not be of these scores
+            (folder / decision_file).unlink(missing_ok=True)
+        else:
+            results.write_decisions(folder / decision_file, names, found.decisions)
+    return SectionFiles(pairs[0][0], pairs[0][1] if found.decisions is not None else "")
+
+
+def _tell_flagged(test: MachineTest, sections: Sequence[results.SectionScores]) -> None:
+    decisions = [found.decisions for found in sections if found.decisions is not None]
+    if decisions and (note := flagged_share_note(np.concatenate(decisions))):
+        log.warning("%s %s: %s", test.machine, test.score, note)
+
+
+def _wanted(config: Config) -> list[str] | None:
+    """The scores that a run asks for; None for all."""
+    return None if config.score.lower() == "all" else [config.score_name]
+
+
+def _train_hint(job: Job) -> str:
+    """The command that trains the model that is missing, and not another."""
+    c = job.config
+    machines = job.machines if job.sections else c.machine_types
+    words = ["asd", "train", f"-{c.split[0]}", "--dataset", c.dataset]
+    if machines:
+        words += ["--machine_types", *machines]
+    usual = {each.name: each.default for each in fields(RunParameters)}
+    usual |= {"export_dir": c.entry.export_dir, "score": c.entry.score}
+    for each in parameters_of(RunParameters):
+        is_told = each.name in ("dataset", "machine_types")
+        if each.role in ("data", "training") and not is_told:
+            words += _words(each.flag, getattr(c, each.name), usual[each.name])
+    defaults = c.entry.defaults()
+    for each in parameters_of(c.entry.parameters_class()):
+        if each.is_fixed:
+            own, default = value_of(c.system, each.path), value_of(defaults, each.path)
+            words += _words(each.flag, own, default)
+    if job.folder.checkpoint.is_file():
+        words.append("--restart")
+    return f"train it first: {shlex.join(words)}"
+
+
+def _words(flag: str, value: object, usual: object) -> list[str]:
+    if value == usual:
+        return []
+    values = value if isinstance(value, tuple) else (value,)
+    return [flag, *map(str, values)]
+
+
+def _job_label(job: Job, test: MachineTest) -> str:
     """The machine type, with the sections of the model where it has several models."""
     if not job.sections:
-        return machine
-    return f"{machine}, model of section {', '.join(job.sections)}"
-
-
-def _section_scores(
-    section: str, clips: Sequence[Clip], scores: NDArray[np.float64], threshold: float
-) -> results.SectionScores:
-    return results.SectionScores(
-        section,
-        scores,
-        np.array([clip.is_anomaly for clip in clips]),
-        np.array([clip.is_target for clip in clips]),
-        (scores > threshold).astype(int),
-    )
+        return test.machine
+    return f"{test.machine}, model of section {', '.join(job.sections)}"
 
 
 def _draw(
     stem: Path,
     title: str,
     sections: Sequence[results.SectionScores],
-    labelled: bool,
-    threshold: float,
+    test: MachineTest,
     max_fpr: float,
 ) -> None:
     """Draw the scores, and the ROC curves where labels are known."""
     from asd.report.figures import ScoreGroup, roc_plot, score_plot  # slow to import
 
+    labelled = test.is_labelled
     groups = [
         ScoreGroup(found.section, domain, found.is_anomaly[chosen] if labelled else None,
                    found.scores[chosen])
@@ -212,6 +262,6 @@ def _draw(
         for domain, chosen in (("source", ~found.is_target), ("target", found.is_target))
         if chosen.any()
     ]  # fmt: skip
-    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), title, threshold)
+    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), title, test.threshold)
     if labelled:
         roc_plot(groups, stem.with_name(f"{stem.name}_roc.png"), title, max_fpr=max_fpr)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from asd.backends import BACKENDS, make_backend
 from asd.errors import UserError
-from asd.evaluation.results import parse_result_name, read_scores
+from asd.evaluation.records import TestRecord, read_records
+from asd.evaluation.results import read_scores
 from asd.jobs.embeddings import EmbeddedClips, load_embeddings
 
 log = logging.getLogger(__name__)
@@ -151,32 +152,32 @@ def _computed(own: EmbeddedClips, tested: EmbeddedClips) -> Scores:
 
 def _read(tested: EmbeddedClips, results: Path) -> Scores:
     """Scores of test clips from the result files of their model, by score name."""
-    parent = results / f"{tested.split}_data"
+    wanted = tested.file_name.tolist()
     scores: Scores = {}
-    for folder in sorted(parent.glob(f"{tested.export_dir}_*")):
-        export_dir, _, score = folder.name.rpartition("_")
-        if export_dir == str(tested.export_dir):
-            by_name = _read_folder(folder, tested)
-            if all(name in by_name for name in tested.file_name.tolist()):
-                scores[score] = np.array([by_name[name] for name in tested.file_name.tolist()])
+    for path, record in read_records(results, str(tested.split)):
+        if _is_of(record, tested):
+            by_name = _read_clips(path.parent, record)
+            if all(name in by_name for name in wanted):
+                scores[record.score] = np.array([by_name[name] for name in wanted])
     if not scores:
         raise UserError(
-            f"--results: {parent} holds no scores of these clips of {tested.machine[0]} by "
+            f"--results: {results} holds no scores of these clips of {tested.machine[0]} by "
             f"{tested.export_dir}, seed {tested.seed}; run asd test, or leave out --results"
         )
     return scores
 
 
-def _read_folder(folder: Path, tested: EmbeddedClips) -> dict[str, float]:
+def _is_of(record: TestRecord, tested: EmbeddedClips) -> bool:
+    found = record.export_dir, record.dataset, record.machine, record.seed
+    return found == (
+        str(tested.export_dir), str(tested.dataset), str(tested.machine[0]), int(tested.seed)
+    )  # fmt: skip
+
+
+def _read_clips(folder: Path, record: TestRecord) -> dict[str, float]:
     """Clip name -> score."""
     found: dict[str, float] = {}
-    wanted = str(tested.dataset), str(tested.machine[0]), str(tested.split), int(tested.seed)
-    for path in sorted(folder.glob("anomaly_score_*.csv")):
-        file = parse_result_name(path.name)
-        if file is None:
-            continue
-        name = file.name
-        if (name.dataset, name.machine, name.split, name.seed) == wanted:
-            names, values = read_scores(path)
-            found.update(zip(names, np.asarray(values).tolist(), strict=True))
+    for files in record.files.values():
+        names, values = read_scores(folder / files.scores)
+        found.update(zip(names, np.asarray(values).tolist(), strict=True))
     return found

@@ -5,19 +5,25 @@ parameters: there is no second list of keys.
 """
 
 import inspect
+import json
+import re
 import types
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from asd.errors import UserError
-from asd.schema.values import Range
+from asd.schema.convert import convert
 from asd.words import nearest
 
 T = TypeVar("T")
-_KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+_MAX_BYTES = 1_000_000
+_NULL = "tag:yaml.org,2002:null"
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
 class Node:
@@ -25,158 +31,299 @@ class Node:
 
     Parameters
     ----------
-    file, key
-        File name, and the keys that lead to the value, such as "training.epochs".
+    key
+        The keys that lead to the value, such as "training.epochs".
     node
         What PyYAML composed; None for an empty file.
+    file
+        What errors call the file of a node that has no line.
     """
 
-    def __init__(self, file: str, key: str, node: yaml.Node | None) -> None:
-        self.file = file
+    def __init__(self, key: str, node: yaml.Node | None, file: str) -> None:
         self.key = key
         self.node = node
+        self.file = file
 
     @classmethod
     def parse(cls, file: str, text: str) -> "Node":
-        """The whole of a file.
+        """The whole of a text.
 
         Raises
         ------
         UserError
-            The text is not YAML.
+            The text is not YAML, or nested too deeply.
         """
         try:
-            return cls(file, "", yaml.compose(text, Loader=yaml.SafeLoader))
+            return cls("", yaml.compose(text, Loader=_named_loader(file)), file)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
-            raise UserError(f"{file}{line}: is not YAML ({problem}); mend the line") from None
+            raise UserError(f"{file}{line}: not valid YAML ({problem}); mend the line") from None
+        except RecursionError:
+            raise UserError(f"{file}: not valid YAML (nested too deeply); mend it") from None
 
-    def fail(self, problem: str) -> UserError:
+    @classmethod
+    def read_file(cls, path: Path, hint: str) -> "Node":
+        """The whole of a file; an error about reading it ends in `hint`.
+
+        Raises
+        ------
+        UserError
+            The file cannot be read, or is not YAML.
+        """
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MAX_BYTES + 1).decode("utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise UserError(f"{path}: cannot be read ({reason}); {hint}") from None
+        if len(text) > _MAX_BYTES:
+            raise UserError(f"{path}: cannot be read (more than {_MAX_BYTES} bytes); {hint}")
+        return cls.parse(str(path), text)
+
+    @classmethod
+    def of_plain(cls, value: Any, file: str) -> "Node":
+        """A plain value, as `asd.schema.parameters.plain` gives it, to be read with types."""
+        return cls.parse(file, json.dumps(value))
+
+    def error(self, problem: str) -> UserError:
         """The error to raise about this value."""
-        line = self.node.start_mark.line + 1 if self.node else 1
+        mark = self.node.start_mark if self.node else None
+        where = f"{mark.name}:{mark.line + 1}" if mark else f"{self.file}:1"
         key = f" {self.key}:" if self.key else ""
-        return UserError(f"{self.file}:{line}:{key} {problem}")
+        return UserError(f"{where}:{key} {problem}")
 
-    def plain(self) -> Any:
-        """The value without types."""
+    def scalar(self) -> str | None:
+        """The value as text, as a flag would give it; None for null.
+
+        YAML's own guesses (007 is 7, 2023-01-01 a date, 1e-3 a text) are left out of it.
+        """
         if self.node is None:
             return None
-        try:
-            return yaml.SafeLoader("").construct_document(self.node)
-        except yaml.YAMLError as error:
-            raise self.fail(f"is not plain YAML ({getattr(error, 'problem', error)})") from None
+        if not isinstance(self.node, yaml.ScalarNode):
+            raise self.error("expected one value, got {...} or [...]")
+        return None if self.node.tag == _NULL else str(self.node.value)
+
+    def scalars(self) -> str | list[str | None] | None:
+        """The value as text, or a list of texts."""
+        if isinstance(self.node, yaml.SequenceNode):
+            return [element.scalar() for element in self.elements()]
+        if isinstance(self.node, yaml.MappingNode):
+            raise self.error("expected one value or a list of values, got {...}")
+        return self.scalar()
+
+    def pairs(self) -> list[tuple["Node", "Node"]]:
+        """Keys and values of a mapping; keys are texts, none stands twice."""
+        if not isinstance(self.node, yaml.MappingNode):
+            raise self.error(f"expected keys and values, got {self._shown()}")
+        found: dict[str, tuple[Node, Node]] = {}
+        for key_node, value in self.node.value:
+            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if name is None:
+                raise Node(self.key, key_node, self.file).error("expected keys such as 'epochs:'")
+            path = f"{self.key}.{name}" if self.key else str(name)
+            key = Node(path, key_node, self.file)
+            if name in found:
+                raise key.error("stands twice; remove one")
+            found[name] = key, Node(path, value, self.file)
+        return list(found.values())
 
     def items(self, known: Collection[str] | None = None) -> dict[str, "Node"]:
         """The entries of a mapping; with `known`, others are errors."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.fail(f"{self._shown()} is no mapping; write keys and values below it")
         entries: dict[str, Node] = {}
-        for key_node, value in self.node.value:
-            key = str(key_node.value)
-            entry = Node(self.file, f"{self.key}.{key}" if self.key else key, value)
-            if known is not None and key not in known:
-                at = Node(self.file, entry.key, key_node)
-                raise at.fail(f"unknown key{nearest(key, known)}; known keys: {', '.join(known)}")
-            if key in entries:
-                raise Node(self.file, entry.key, key_node).fail("stands twice; remove one")
-            entries[key] = entry
+        for key, value in self.pairs():
+            name = str(key.scalar())
+            if known is not None and name not in known:
+                raise key.error(f"unknown key{nearest(name, known)}; known: {', '.join(known)}")
+            entries[name] = value
         return entries
 
     def elements(self) -> list["Node"]:
         """The elements of a list."""
         if not isinstance(self.node, yaml.SequenceNode):
-            raise self.fail(f"{self._shown()} is no list; write [a, b] or lines that begin with -")
-        return [Node(self.file, f"{self.key}[{i}]", node) for i, node in enumerate(self.node.value)]
+            raise self.error(f"expected a list such as [a, b], got {self._shown()}")
+        nodes = enumerate(self.node.value)
+        return [Node(f"{self.key}[{i}]", node, self.file) for i, node in nodes]
+
+    def replace(self, key: str, value: "Node") -> None:
+        """Put another value at a dotted key below this one, such as "losses[0].weight".
+
+        A key that is not there is added to its mapping, where it is checked when it is read.
+
+        Raises
+        ------
+        UserError
+            The key leads through something that is not there.
+        """
+        steps = [int(number) if number else name for name, number in _STEP.findall(key)]
+        if not steps or _joined(steps) != key:
+            raise value.error("expected a key such as training.epochs or losses[0].weight")
+        node = self.node
+        for step in steps[:-1]:
+            node = _child(node, step)
+            if node is None:
+                raise value.error(f"{key}: there is no {step!r} to change; write it in the recipe")
+        if not _set_child(node, steps[-1], value.node):
+            raise value.error(f"{key}: there is no {steps[-1]!r} to change")
 
     def read(self, kind: Any) -> Any:
-        """The value as a type: a number, text, Literal, Optional, tuple, Annotated or dataclass."""
+        """The value as a type: what `convert` knows, a dataclass, or tuples and options of them."""
         origin, arguments = get_origin(kind), get_args(kind)
-        if origin is Annotated:
-            return self._ranged(self.read(arguments[0]), arguments[1])
-        if origin in (Union, types.UnionType):
-            return self._optional([a for a in arguments if a is not type(None)])
-        if origin is Literal:
-            return self.choose(arguments)
-        if origin is tuple:
+        if origin in (Union, types.UnionType) and self._has_structure(arguments):
+            some = [argument for argument in arguments if argument is not type(None)]
+            is_none = isinstance(self.node, yaml.ScalarNode) and self.node.tag == _NULL
+            return None if is_none else self.read(some[-1])
+        if origin is tuple and isinstance(self.node, yaml.SequenceNode):
             return self._tuple(arguments)
         if hasattr(kind, "from_node"):
             return kind.from_node(self)
-        if hasattr(kind, "__dataclass_fields__"):
+        if is_dataclass(kind):
             return self.read_dataclass(kind)
-        return self._scalar(kind)
+        return self._converted(kind)
 
     def read_dataclass(self, kind: Callable[..., T]) -> T:
         """The value as a dataclass, whose fields are the keys."""
         hints = get_type_hints(kind, include_extras=True)
-        shown = [f for f in fields(kind) if f.init]  # type: ignore[arg-type]
-        entries = self.items([f.name for f in shown])
-        for f in shown:
-            if f.default is MISSING and f.default_factory is MISSING and f.name not in entries:
-                raise self.fail(f"key {f.name!r} is missing; add it")
+        shown = [each for each in fields(kind) if each.init]  # type: ignore[arg-type]
+        entries = self.items([each.name for each in shown])
+        for each in shown:
+            has_default = each.default is not MISSING or each.default_factory is not MISSING
+            if not has_default and each.name not in entries:
+                raise self.error(f"key {each.name!r} is missing; add it")
         return kind(**{key: entry.read(hints[key]) for key, entry in entries.items()})
 
     def read_arguments(
         self, constructor: Callable[..., Any], entries: Mapping[str, "Node"]
     ) -> dict[str, Any]:
         """Entries as a constructor's keyword-only parameters."""
-        parameters = inspect.signature(constructor).parameters.values()
-        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        signature = inspect.signature(constructor).parameters.values()
+        known = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
         function = constructor.__init__ if inspect.isclass(constructor) else constructor
         hints = get_type_hints(function, include_extras=True)
         for key, entry in entries.items():
             if key not in known:
-                options = f"known keys: {', '.join(known)}"
-                raise entry.fail(f"unknown key{nearest(key, known)}; {options}")
-        return {key: entry.read(hints[key]) for key, entry in entries.items()}
+                raise entry.error(f"unknown key{nearest(key, known)}; known: {', '.join(known)}")
+        for each in signature:
+            if each.name in known and each.default is each.empty and each.name not in entries:
+                raise self.error(f"key {each.name!r} is missing; add it")
+        return {key: entry.read(hints.get(key, Any)) for key, entry in entries.items()}
 
-    def choose(self, choices: Collection[Any]) -> Any:
+    def choose(self, choices: Collection[Any]) -> str:
         """The value, which is one of `choices`."""
-        value = self.plain()
+        value = self.scalar()
         if value not in choices:
             options = ", ".join(map(str, choices))
-            raise self.fail(
+            raise self.error(
                 f"{self._shown()} is unknown{nearest(str(value), choices)}; choose from {options}"
             )
-        return value
+        return str(value)
 
-    def _optional(self, kinds: list[Any]) -> Any:
-        """None, or a value of the first kind that takes it; the last kind's error is raised."""
-        if self.plain() is None:
-            return None
-        for kind in kinds[:-1]:
-            try:
-                return self.read(kind)
-            except UserError:
-                continue
-        return self.read(kinds[-1])
+    @staticmethod
+    def _has_structure(kinds: Iterable[Any]) -> bool:
+        return any(hasattr(kind, "from_node") or is_dataclass(kind) for kind in kinds)
 
-    def _tuple(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _tuple(self, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
         elements = self.elements()
-        if arguments[-1] is ...:
-            return tuple(element.read(arguments[0]) for element in elements)
-        if len(elements) != len(arguments):
-            raise self.fail(f"has {len(elements)} elements, must have {len(arguments)}")
-        pairs = zip(elements, arguments, strict=True)
-        return tuple(element.read(kind) for element, kind in pairs)
+        if kinds[-1] is Ellipsis:
+            return tuple(element.read(kinds[0]) for element in elements)
+        if len(elements) != len(kinds):
+            raise self.error(f"expected {len(kinds)} values, got {len(elements)}")
+        return tuple(each.read(kind) for each, kind in zip(elements, kinds, strict=True))
 
-    def _scalar(self, kind: type) -> Any:
-        value = self.plain()
-        if kind is float and not isinstance(value, bool):
-            try:
-                return float(value)  # takes 1e-3 too, which YAML 1.1 reads as text
-            except (TypeError, ValueError):
-                pass
-        elif type(value) is kind:
-            return value
-        raise self.fail(f"{self._shown()} must be {_KIND.get(kind, kind.__name__)}")
+    def _converted(self, kind: Any) -> Any:
+        if kind is Any:
+            return _guessed(self.scalars())
+        value = self.scalars()
+        if value is None and get_origin(kind) is tuple:
+            value = []
+        try:
+            return convert(kind, value)
+        except ValueError as error:
+            hint = self._near(kind, value)
+            raise self.error(f"expected {error}, got {self._shown()}{hint}") from None
 
-    def _ranged(self, value: Any, allowed: Range) -> Any:
-        if not allowed.holds(value):
-            raise self.fail(f"{value} must be {allowed}")
-        return value
+    def _near(self, kind: Any, value: Any) -> str:
+        is_choice = get_origin(kind) is Literal
+        return nearest(str(value), get_args(kind)) if is_choice else ""
 
     def _shown(self) -> str:
-        value = self.plain()
-        return repr(value) if isinstance(value, str) else str(value)
+        if isinstance(self.node, yaml.MappingNode):
+            return "{...}"
+        if isinstance(self.node, yaml.SequenceNode):
+            plain = (isinstance(node, yaml.ScalarNode) for node in self.node.value)
+            return repr(" ".join(n.value for n in self.node.value)) if all(plain) else "[...]"
+        value = self.scalar()
+        return "nothing" if value is None else repr(value)
+
+
+def read_set_values(entries: Iterable[str]) -> list[tuple[str, Node]]:
+    """The `key=value` texts of the flag `--set`, values as YAML.
+
+    Raises
+    ------
+    UserError
+        A text has no key or no value, or its value is not YAML.
+    """
+    found = []
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {entry}: expected key=value, such as training.epochs=8")
+        found.append((key.strip(), Node.parse(f"--set {entry}", value)))
+    return found
+
+
+def _named_loader(name: str) -> Callable[[str], yaml.SafeLoader]:
+    """A loader whose nodes know the file that they are of."""
+
+    def loader(stream: str) -> yaml.SafeLoader:
+        made = yaml.SafeLoader(stream)
+        made.name = name
+        return made
+
+    return loader
+
+
+def _joined(steps: Iterable[str | int]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.removeprefix(".")
+
+
+def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == str(step)), None)
+    return None
+
+
+def _set_child(node: yaml.Node | None, step: str | int, value: yaml.Node | None) -> bool:
+    """Put a value into a list or mapping; False where there is no such place."""
+    if value is None:
+        value = yaml.ScalarNode(_NULL, "")
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        node.value[step] = value
+        return True
+    if not isinstance(node, yaml.MappingNode) or isinstance(step, int):
+        return False
+    for number, (key, _) in enumerate(node.value):
+        if key.value == step:
+            node.value[number] = key, value
+            return True
+    key = yaml.ScalarNode("tag:yaml.org,2002:str", step, value.start_mark, value.end_mark)
+    node.value.append((key, value))
+    return True
+
+
+def _guessed(value: Any) -> Any:
+    """A value of a parameter whose type is not told: a number if it looks like one."""
+    if isinstance(value, list):
+        return [_guessed(item) for item in value]
+    for kind in (int, float):
+        try:
+            return convert(kind, value)
+        except ValueError:
+            continue
+    words = {"true": True, "false": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value

@@ -1,26 +1,27 @@
 """The interface that every anomalous sound detection system fills.
 
 A system turns clips and their features into anomaly scores. It opens no file, draws nothing and
-knows no metric: finding clips, features, checkpoints, thresholds, result files, tables, pictures,
+knows no metric: finding clips, features, checkpoints, decisions, result files, tables, pictures,
 parallel jobs and resuming are written once, outside, for all systems.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.audio.features import Features
-from asd.clips import Clip
+from asd.audio.clip_set import ClipSet
+from asd.audio.features import Feature
+from asd.scores.table import ScoreTable
 
 State = dict[str, Any]
 """Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""
 
 Scores = dict[str, NDArray[np.float64]]
-"""Score name -> one value per clip (or per threshold sample); higher means more anomalous."""
+"""Score name -> one value per clip, shape (clips,); higher means more anomalous."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Epoch:
     number, total
         Epochs done, and to be done.
     losses
-        Column name -> value: a row of log.csv.
+        Column name -> value: a row of the stage's log.
     snapshot
-        Gives all that is needed to go on from here, to be handed to `fit` as `resume`.
+        Gives all that is needed to go on from here; the next run finds it in `Stage.resume`.
     """
 
     number: int
@@ -43,59 +44,80 @@ class Epoch:
     snapshot: Callable[[], State]
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A system, the arguments of one call of its `fit`, and what to do once it is fitted."""
+class Stage(Protocol):
+    """One stage of a training: it has a log and a checkpoint of its own."""
 
-    system: "System"
-    clips: Sequence[Clip]
-    features: Features
-    seed: int
-    on_epoch: Callable[[Epoch], None]
-    resume: State | None = None
-    on_fitted: Callable[[], None] = lambda: None
+    @property
+    def resume(self) -> State | None:
+        """The snapshot to go on from; None where the stage begins.
 
-    def run(self) -> None:
-        """Fit the system alone."""
-        self.system.fit(
-            self.clips, self.features, seed=self.seed, on_epoch=self.on_epoch, resume=self.resume
-        )
-        self.on_fitted()
+        Of a stage that was finished it is the last one: a training loop that goes on from it has
+        nothing left to do.
+        """
+
+    def report(self, epoch: Epoch) -> None:
+        """Log an epoch and store its snapshot."""
+
+    def kept(self) -> Mapping[int, State]:
+        """Epoch number -> snapshot, of the epochs that were to be kept and are done."""
+
+
+class Run(Protocol):
+    """What a system is lent for a training."""
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers come from."""
+
+    def stage(self, name: str, epochs: int, keep: Collection[int] = ()) -> Stage:
+        """Begin or resume a stage.
+
+        Parameters
+        ----------
+        name
+            Tells the stages of a system apart; `MAIN_STAGE` is the only one of most systems.
+        epochs
+            Epochs that it has; 1 for what is computed in one go, such as labels.
+        keep
+            Numbers of epochs whose snapshots stay beside the last one.
+        """
+
+
+MAIN_STAGE = "training"
+"""The stage whose log is log.csv and whose checkpoint is checkpoint.pt, without its name."""
 
 
 class System(ABC):
-    """A detector. Its constructor takes its parameters as plain values and only stores them."""
+    """A detector: learns from normal clips, then scores others.
 
-    scope: ClassVar[str]
-    """What one model covers: "section", "machine" or "challenge"."""
+    Its constructor takes an instance of its `Parameters` and the device to compute on, "cpu" or
+    "cuda:0", and only stores them.
+    """
 
-    scoring_parameters: ClassVar[tuple[str, ...]] = ()
-    """Parameters that scores depend on, beside those of features; thresholds hold for the values
-    at training, so testing with others is refused."""
+    Parameters: ClassVar[type]
+    """A frozen dataclass of `asd.schema.parameters.parameter`: the only list of its parameters."""
 
-    feature_kind: ClassVar[str] = "logmel"
-    """What `fit` and `score` are given: "logmel" frames or "waveform" samples."""
+    scope: ClassVar[str] = "section"
+    """What one model covers: "section", "machine" or "challenge" (all machine types together)."""
 
-    score_names: tuple[str, ...]
-    """The scores it yields; each has result files of its own."""
+    def __init__(self, parameters: Any, device: str = "cpu") -> None:
+        self.parameters = parameters
+        self.device = device
 
-    threshold_kinds: ClassVar[tuple[str, ...]] = ("clip",)
-    """What the samples for the decision threshold can be taken over; the first is the default."""
+    @property
+    @abstractmethod
+    def score_names(self) -> tuple[str, ...]:
+        """The scores it yields; each has result files of its own."""
 
     @abstractmethod
-    def fit(
-        self,
-        clips: Sequence[Clip],
-        features: Features,
-        *,
-        seed: int,
-        on_epoch: Callable[[Epoch], None],
-        resume: State | None = None,
-    ) -> None:
+    def inputs(self) -> Mapping[str, Feature]:
+        """The features it wants of each clip, by a name of its own: `clips.features(feature)`."""
+
+    @abstractmethod
+    def fit(self, train: ClipSet, run: Run) -> None:
         """Learn from normal clips.
 
-        With `resume`, a snapshot that an earlier call with the same arguments handed to
-        `on_epoch`, the result equals that of an uninterrupted call.
+        A stage that resumes ends with the same bits as one that was not interrupted.
 
         Raises
         ------
@@ -104,45 +126,76 @@ class System(ABC):
         """
 
     @classmethod
-    def fit_many(cls, fits: Sequence[Fit]) -> list[Exception | None]:
+    def fit_many(cls, fits: Sequence["Fit"]) -> list[Exception | None]:
         """Fit several systems of this class; one that fails does not stop the others.
 
         Equal to fitting one after the other, which this does, up to rounding; a class may train
-        all at the same time. Snapshots given to `on_epoch` are those of `fit`, and hold until
-        `on_epoch` returns.
+        all at the same time. Snapshots given to `report` are those of `fit`, and hold until
+        `report` returns.
 
         Returns
         -------
         list
-            For each of `fits` the error that it ended with, raised by `fit`, by `on_epoch` or by
+            For each of `fits` the error that it ended with, raised by `fit`, by `report` or by
             `on_fitted`; None for a system that is fitted.
         """
         errors: list[Exception | None] = []
         for fit in fits:
             try:
-                fit.run()
+                fit.run_alone()
                 errors.append(None)
             except Exception as error:  # foreseen or not
                 errors.append(error)
         return errors
 
     @abstractmethod
-    def score(
-        self, clips: Sequence[Clip], features: Features, names: Sequence[str] | None = None
-    ) -> Scores:
+    def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> Scores:
         """Anomaly scores: for each of `score_names`, shape (clips,); higher is more anomalous.
 
         With `names`, those scores at least: a system may leave out others that cost time.
         """
 
     @abstractmethod
-    def threshold_samples(self, kind: str, machine: str) -> Scores:
-        """Scores of normal sound that the decision threshold of a machine type is fitted to."""
+    def normal_scores(self) -> Mapping[str, ScoreTable]:
+        """Machine type -> scores of normal clips, clip by clip: decisions are made by them.
+
+        They are of clips that were held out, where the system can hold some out.
+        """
+
+    def gamma_samples(self) -> Mapping[str, Mapping[str, Scores]]:
+        """Machine type -> kind -> samples that gamma distributions are fitted to for decisions.
+
+        Only for systems that must decide as the official baseline does; the first kind is the
+        default. All others decide by the quantiles of `normal_scores`.
+        """
+        return {}
 
     @abstractmethod
     def state(self) -> State:
-        """All that was learned."""
+        """All that was learned, and nothing that can be had again."""
 
     @abstractmethod
     def load_state(self, state: State) -> None:
         """Take over what `state` gave."""
+
+
+class Embedder(Protocol):
+    """A system that can give the embeddings its scores are made of."""
+
+    def embed(self, clips: ClipSet) -> NDArray[np.float32]:
+        """Embeddings, shape (clips, dim)."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A system, the arguments of one call of its `fit`, and what to do once it is fitted."""
+
+    system: System
+    train: ClipSet
+    run: Run
+    on_fitted: Callable[[], None] = lambda: None
+
+    def run_alone(self) -> None:
+        """Fit the system alone."""
+        self.system.fit(self.train, self.run)
+        self.on_fitted()

@@ -10,7 +10,7 @@ import torch
 from asd.systems.autoencoder.stacked_batches import share_rows
 from asd.systems.autoencoder.stacked_training import StackedTraining
 from asd.systems.autoencoder.training import TrainingRun, TrainingSet
-from asd.systems.base import Epoch, Fit
+from asd.systems.base import MAIN_STAGE, Epoch, Fit, Stage
 
 if TYPE_CHECKING:
     from asd.systems.autoencoder.system import Autoencoder
@@ -37,6 +37,7 @@ class Member:
     """A training that is to be part of a stack; `data` has its rows where features are."""
 
     fit: Fit
+    stage: Stage
     system: "Autoencoder"
     run: TrainingRun
     data: TrainingSet
@@ -44,8 +45,8 @@ class Member:
 
     def stack_key(self) -> tuple[object, ...]:
         """Members with equal keys can be trained together."""
-        system = self.system
-        parameters = (system.batch_size, system.epochs, system.validation_split, system.device)
+        p = self.system.parameters
+        parameters = (p.batch_size, p.epochs, p.validation_split, self.system.device)
         rate = self.run.optimiser.learning_rate
         return *parameters, rate, self.data.width, self.data.rows.shape[1], self.run.epoch
 
@@ -75,7 +76,9 @@ def _member(fit: Fit) -> Member:
 
     if not isinstance(fit.system, Autoencoder):
         raise TypeError(f"{type(fit.system).__name__} cannot be stacked with autoencoders")
-    return Member(fit, fit.system, *fit.system.prepare(fit))
+    stage = fit.run.stage(MAIN_STAGE, fit.system.parameters.epochs)
+    prepared = fit.system.prepare(fit.train, fit.run.seed, stage)
+    return Member(fit, stage, fit.system, *prepared)
 
 
 def bytes_needed(members: Sequence[Member]) -> int:
@@ -89,7 +92,7 @@ def bytes_needed(members: Sequence[Member]) -> int:
     parameters = sum(p.numel() for p in members[0].run.network.parameters())
     hidden = sum(b.numel() for n, b in members[0].run.network.named_buffers() if "mean" in n)
     values = members[0].data.width * members[0].data.rows.shape[1]
-    step = members[0].system.batch_size * (3 * values + _VALUES_PER_HIDDEN * hidden)
+    step = members[0].system.parameters.batch_size * (3 * values + _VALUES_PER_HIDDEN * hidden)
     per_model = windows * _BYTES_PER_WINDOW + 4 * (_COPIES_OF_PARAMETERS * parameters + step)
     return 4 * sum(rows.values()) + len(members) * per_model
 
@@ -98,7 +101,7 @@ def _stacks(members: Sequence[Member]) -> list[list[Member]]:
     """Members that are trained together, in as few stacks as memory allows."""
     stacks: dict[tuple[object, ...], list[list[Member]]] = {}
     for member in members:
-        budget = _budget(member.system.device)
+        budget = _budget(member.system.torch_device)
         found = stacks.setdefault(member.stack_key(), [[]])
         if found[-1] and budget is not None and bytes_needed([*found[-1], member]) > budget:
             found.append([])
@@ -132,17 +135,19 @@ def _train_or_split(stack: Sequence[Member]) -> None:
     log.warning("%d models do not fit into memory together; training them by halves", len(stack))
     for part in (stack[: len(stack) // 2], stack[len(stack) // 2 :]):
         for member in part:
-            member.run, member.data = member.system.prepare(member.fit)
+            seed = member.fit.run.seed
+            member.run, member.data = member.system.prepare(member.fit.train, seed, member.stage)
         _train_or_split(part)
 
 
 def _train(stack: Sequence[Member]) -> None:
     """Train a stack to the end.
 
-    A member whose `on_epoch` fails is trained on with the others, but hears no more; when all
+    A member whose `report` fails is trained on with the others, but hears no more; when all
     have failed, training stops.
     """
-    total, device = stack[0].system.epochs, stack[0].system.device
+    system = stack[0].system
+    total, device = system.parameters.epochs, system.torch_device
     data = share_rows([member.data for member in stack], device)
     if stack[0].run.epoch < total:
         training = StackedTraining([member.run for member in stack], data)
@@ -161,7 +166,7 @@ def _train(stack: Sequence[Member]) -> None:
 
 def _finish(member: Member, data: TrainingSet) -> None:
     try:
-        member.system.finish(member.run, data, member.fit.clips, member.fit.features)
+        member.system.finish(member.run, data, member.fit.train)
         member.fit.on_fitted()
     except Exception as error:  # foreseen or not, the others can go on
         member.error = error
@@ -176,6 +181,7 @@ def _report(
 
     if member.error is None:
         try:
-            member.fit.on_epoch(Epoch(member.run.epoch, member.system.epochs, losses, snapshot))
+            total = member.system.parameters.epochs
+            member.stage.report(Epoch(member.run.epoch, total, losses, snapshot))
         except Exception as error:  # foreseen or not, the others can go on
             member.error = error

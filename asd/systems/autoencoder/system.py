@@ -1,18 +1,20 @@
 """The official autoencoder as a system."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asd.audio.features import Features
+from asd.audio.clip_set import ClipSet
+from asd.audio.features import Feature, Features
 from asd.audio.windows import rows_tensor
-from asd.clips import Clip
 from asd.errors import UserError
+from asd.scores.table import ScoreTable
 from asd.systems.autoencoder.network import AutoencoderNetwork
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.scoring import (
     MAHALA_FRAME,
     MSE,
@@ -33,7 +35,7 @@ from asd.systems.autoencoder.training import (
     split_windows,
     start_run,
 )
-from asd.systems.base import Epoch, Fit, Scores, State, System
+from asd.systems.base import MAIN_STAGE, Epoch, Fit, Run, Scores, Stage, State, System
 
 log = logging.getLogger(__name__)
 
@@ -46,78 +48,42 @@ class Autoencoder(System):
 
     Scores: "MSE" (simple autoencoder mode), "MAHALA" (selective Mahalanobis mode as the public
     baseline computes it) and "MAHALA-FRAME" (its textbook form).
-
-    Parameters
-    ----------
-    frames, frame_hop_length
-        Frames of a window, and frames between windows.
-    batch_size, epochs, learning_rate
-        Of training with Adam.
-    shuffle
-        Whether training windows come in a new order each epoch.
-    validation_split
-        Share of windows that is held out for `val_loss`.
-    precision
-        "float32", or "bfloat16" for matrix products in training; weights, losses, validation and
-        scores stay float32. Models of bfloat16 are trained one by one.
-    device
-        Where the network lives: "cpu" or "cuda".
     """
 
+    Parameters: ClassVar[type] = AutoencoderParameters
     scope: ClassVar[str] = "section"
     score_names = SCORES
-    threshold_kinds: ClassVar[tuple[str, ...]] = ("batch", "clip")
 
-    def __init__(
-        self,
-        *,
-        frames: int = 5,
-        frame_hop_length: int = 1,
-        batch_size: int = 256,
-        epochs: int = 100,
-        learning_rate: float = 0.001,
-        shuffle: bool = True,
-        validation_split: float = 0.1,
-        precision: str = "float32",
-        device: str = "cpu",
-    ) -> None:
-        self.frames = frames
-        self.frame_hop_length = frame_hop_length
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.shuffle = shuffle
-        self.validation_split = validation_split
-        self.precision = precision
-        self.device = torch.device(device)
+    parameters: AutoencoderParameters
+
+    def __init__(self, parameters: AutoencoderParameters, device: str = "cpu") -> None:
+        super().__init__(parameters, device)
+        self.torch_device = torch.device(device)
         self._network: AutoencoderNetwork | None = None
         self._precisions: Precisions | None = None
-        self._samples: dict[str, Scores] = {}
+        self._batch_scores: Scores = {}
+        self._normal: ScoreTable | None = None
 
-    def fit(
-        self,
-        clips: Sequence[Clip],
-        features: Features,
-        *,
-        seed: int,
-        on_epoch: Callable[[Epoch], None],
-        resume: State | None = None,
-    ) -> None:
-        fit = Fit(self, clips, features, seed, on_epoch, resume)
-        run, data = self.prepare(fit)
-        data = share_rows([data], self.device)[0]
-        while run.epoch < self.epochs:
-            losses = run_epoch(run, data)
-            on_epoch(Epoch(run.epoch, self.epochs, losses, run.snapshot))
-        self.finish(run, data, clips, features)
+    def inputs(self) -> Mapping[str, Feature]:
+        return {"logmel": self.parameters.feature()}
+
+    def fit(self, train: ClipSet, run: Run) -> None:
+        stage = run.stage(MAIN_STAGE, self.parameters.epochs)
+        training, data = self.prepare(train, run.seed, stage)
+        data = share_rows([data], self.torch_device)[0]
+        while training.epoch < self.parameters.epochs:
+            losses = run_epoch(training, data)
+            number, total = training.epoch, self.parameters.epochs
+            stage.report(Epoch(number, total, losses, training.snapshot))
+        self.finish(training, data, train)
 
     @classmethod
     def fit_many(cls, fits: Sequence[Fit]) -> list[Exception | None]:
-        if any(getattr(fit.system, "precision", "") == "bfloat16" for fit in fits):
+        if any(fit.system.parameters.precision == "bfloat16" for fit in fits):
             return super().fit_many(fits)
         return fit_stacked(fits)
 
-    def prepare(self, fit: Fit) -> tuple[TrainingRun, TrainingSet]:
+    def prepare(self, train: ClipSet, seed: int, stage: Stage) -> tuple[TrainingRun, TrainingSet]:
         """What training begins with: a run on the device, and a training set not yet there.
 
         Raises
@@ -125,57 +91,64 @@ class Autoencoder(System):
         UserError
             A clip is too short, or there are too few windows.
         """
-        data = self._training_set(fit.clips, fit.features, fit.seed)
+        data = self._training_set(train, seed)
         mels = data.rows.shape[1]
+        p = self.parameters
         run = start_run(
-            self.frames * mels,
+            p.frames * mels,
             mels,
-            seed=fit.seed,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            precision=self.precision,
-            device=self.device,
+            seed=seed,
+            learning_rate=p.learning_rate,
+            batch_size=p.batch_size,
+            shuffle=p.shuffle,
+            precision=p.precision,
+            device=self.torch_device,
         )
-        if fit.resume is not None:
-            run.load_snapshot(fit.resume)
+        if stage.resume is not None:
+            run.load_snapshot(stage.resume)
         return run, data
 
-    def finish(
-        self, run: TrainingRun, data: TrainingSet, clips: Sequence[Clip], features: Features
-    ) -> None:
-        """Take over what a run has learned, with its covariances and threshold samples."""
+    def finish(self, run: TrainingRun, data: TrainingSet, train: ClipSet) -> None:
+        """Take over what a run has learned, with its covariances and normal scores."""
         collect_covariances(run, data)
         self._network = run.network.eval()
-        self._precisions = invert_covariances(run.network, clips[0].machine)
-        self._samples["batch"] = self._batch_samples(run, data, self._precisions)
-        self._samples["clip"] = self.score(clips, features)
+        self._precisions = invert_covariances(run.network, train[0].machine)
+        self._batch_scores = self._scores_of_batches(run, data, self._precisions)
+        self._normal = ScoreTable(train.clips, self.score(train))
 
-    def score(
-        self, clips: Sequence[Clip], features: Features, names: Sequence[str] | None = None
-    ) -> Scores:
+    def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> Scores:
         network = self._fitted()
         precisions = None
         if names is None or set(names) != {MSE}:  # else nobody cares whether they are singular
             precisions = self._inverted(network, clips[0].machine)
+        features = clips.features(self.parameters.feature())
         starts, owner = self._windows(clips, features)
-        rows = rows_tensor(features.rows).to(self.device)
-        batches = self._large_batches(starts.to(self.device), owner.to(self.device))
+        rows = rows_tensor(features.rows).to(self.torch_device)
+        batches = self._large_batches(starts.to(self.torch_device), owner.to(self.torch_device))
         with_frames = names is None or MAHALA_FRAME in names
         scores = score_groups(
-            network, precisions, rows, batches, len(clips), self.frames, with_frames
+            network, precisions, rows, batches, len(clips), self.parameters.frames, with_frames
         )
         return {name: values.cpu().numpy() for name, values in scores.items()}
 
-    def threshold_samples(self, kind: str, machine: str) -> Scores:  # noqa: ARG002
-        return self._samples[kind]
+    def normal_scores(self) -> Mapping[str, ScoreTable]:
+        """Scores of the training clips: the baseline holds out windows, not clips."""
+        if self._normal is None:  # imported from the public baseline, which keeps none
+            return {}
+        return {self._normal.clips[0].machine: self._normal}
+
+    def gamma_samples(self) -> Mapping[str, Mapping[str, Scores]]:
+        if self._normal is None:
+            return {}
+        kinds = {"batch": self._batch_scores, "clip": dict(self._normal.columns)}
+        return {self._normal.clips[0].machine: kinds}
 
     def state(self) -> State:
-        samples = {
-            kind: {name: torch.from_numpy(values) for name, values in scores.items()}
-            for kind, scores in self._samples.items()
+        return {
+            "network": self._fitted().state_dict(),
+            "batch_scores": {n: torch.from_numpy(v) for n, v in self._batch_scores.items()},
+            "normal_scores": self._normal.to_state() if self._normal else None,
         }
-        return {"network": self._fitted().state_dict(), "samples": samples}
 
     def load_state(self, state: State) -> None:
         weights = state["network"]
@@ -183,12 +156,16 @@ class Autoencoder(System):
             weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
         )
         network.load_state_dict(weights)
-        self._network = network.to(self.device).eval()
+        self._network = network.to(self.torch_device).eval()
         self._precisions = None
-        self._samples = {
-            kind: {name: values.numpy() for name, values in scores.items()}
-            for kind, scores in state["samples"].items()
-        }
+        self._batch_scores = {n: values.numpy() for n, values in state["batch_scores"].items()}
+        normal = state["normal_scores"]
+        self._normal = ScoreTable.from_state(normal) if normal else None
+
+    @property
+    def _window(self) -> tuple[int, int]:
+        """Frames of a window, and frames between windows."""
+        return self.parameters.frames, self.parameters.frame_hop_length
 
     def _fitted(self) -> AutoencoderNetwork:
         if self._network is None:
@@ -200,40 +177,43 @@ class Autoencoder(System):
             self._precisions = invert_covariances(network, machine)
         return self._precisions
 
-    def _windows(self, clips: Sequence[Clip], features: Features) -> tuple[Tensor, Tensor]:
+    def _windows(self, clips: ClipSet, features: Features) -> tuple[Tensor, Tensor]:
         """First frame and owning clip of every window, shape (windows,) each."""
-        counts = features.window_counts(self.frames, self.frame_hop_length)
+        counts = features.window_counts(*self._window)
         for clip, count, length in zip(clips, counts, features.lengths, strict=True):
             if count == 0:
                 raise UserError(
-                    f"{clip.path}: has {length} frames, a window takes {self.frames}; "
+                    f"{clip.path}: has {length} frames, a window takes {self.parameters.frames}; "
                     "remove the clip or set smaller --frames"
                 )
-        starts = features.window_starts(self.frames, self.frame_hop_length)
+        starts = features.window_starts(*self._window)
         owner = np.repeat(np.arange(len(clips)), counts)
         return torch.from_numpy(starts), torch.from_numpy(owner)
 
-    def _training_set(self, clips: Sequence[Clip], features: Features, seed: int) -> TrainingSet:
+    def _training_set(self, clips: ClipSet, seed: int) -> TrainingSet:
+        features = clips.features(self.parameters.feature())
         starts, owner = self._windows(clips, features)
-        train, valid = split_windows(len(starts), self.validation_split, seed)
+        train, valid = split_windows(len(starts), self.parameters.validation_split, seed)
         if len(train) < 2:
             raise UserError(
                 f"{clips[0].path.parent}: {len(starts)} window(s) are too few to train on; "
                 "add clips or set a smaller --validation_split"
             )
-        is_target = torch.tensor([clip.is_target for clip in clips])[owner]
+        is_target = torch.from_numpy(clips.is_target)[owner]
         return TrainingSet(
             rows=rows_tensor(features.rows),
             train=starts[train],
             valid=starts[valid],
             train_is_target=is_target[train],
-            width=self.frames,
+            width=self.parameters.frames,
         )
 
-    def _batch_samples(self, run: TrainingRun, data: TrainingSet, precisions: Precisions) -> Scores:
+    def _scores_of_batches(
+        self, run: TrainingRun, data: TrainingSet, precisions: Precisions
+    ) -> Scores:
         """What the public baseline fits its thresholds to: scores of batches, not of clips."""
         batches, count = pool_batches(run, data), pool_size(run, data)
-        scores = score_groups(run.network, precisions, data.rows, batches, count, self.frames)
+        scores = score_groups(run.network, precisions, data.rows, batches, count, data.width)
         samples = {name: values.cpu().numpy() for name, values in scores.items()}
         return {**samples, MSE: run.mse_pool.double().numpy()}
 

@@ -51,7 +51,7 @@ def class_name(clip: Clip, parts: Sequence[Part]) -> ClassName:
 
 
 def find_classes(
-    clips: Sequence[Clip], parts: Sequence[Part], named: Sequence[Clip] = ()
+    clips: Sequence[Clip], parts: Sequence[Part], label_only_clips: Sequence[Clip] = ()
 ) -> Classes:
     """The classes of the clips.
 
@@ -61,7 +61,7 @@ def find_classes(
         Training clips.
     parts
         What of a clip makes its class: "machine", "section", "attributes", "domain".
-    named
+    label_only_clips
         Clips whose names count as classes too, though nothing is learned from them. The public
         toolkit counts the test clips this way (225 classes in 2024, 148 of them in training),
         which changes the losses' scale sqrt(2) log(C - 1).
@@ -78,5 +78,5 @@ def find_classes(
             f"labels: all training clips are of one class ({name}), but a frontend learns by "
             f"telling classes apart; add machine types or name more than {', '.join(parts)}"
         )
-    names = trained | {class_name(clip, parts) for clip in named}
+    names = trained | {class_name(clip, parts) for clip in label_only_clips}
     return Classes(tuple(parts), tuple(sorted(names)))

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from asd.systems.embedding.augmentation import STATISTICS_BLOCKS, feature_exchange
-from asd.systems.embedding.recipe import LOSSES, LossRecipe
+from asd.systems.embedding.recipe import LossRecipe
 
 
 class Objective(nn.Module):
@@ -65,7 +65,7 @@ class Objective(nn.Module):
 class _Whole(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.loss = LOSSES[recipe.kind](sum(sizes), classes, **recipe.parameters)
+        self.loss = recipe.loss_class()(sum(sizes), classes, **recipe.parameters)
 
     def forward(self, embeddings: Tensor, labels: Tensor, _: Generator) -> Tensor:
         loss: Tensor = self.loss(embeddings, labels)
@@ -75,7 +75,7 @@ class _Whole(nn.Module):
 class _Branches(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        make = LOSSES[recipe.kind]
+        make = recipe.loss_class()
         self.losses = nn.ModuleList(make(size, classes, **recipe.parameters) for size in sizes)
         self.sizes = list(sizes)
 
@@ -91,7 +91,7 @@ class _Exchange(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
         blocks = 1 + len(sizes)
-        self.loss = LOSSES[recipe.kind](sum(sizes), blocks * classes, **recipe.parameters)
+        self.loss = recipe.loss_class()(sum(sizes), blocks * classes, **recipe.parameters)
         self.branches = len(sizes)
         self.probability = recipe.probability
 

@@ -6,54 +6,95 @@ class's keyword parameters, described there:
 
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
+    labels      NameLabeller (asd/systems/embedding/labellers.py)
     backends    knn, kmeans, rescaled_knn, mahalanobis, gmm (asd/backends)
+
+A class of your own is named by its file or module, `class: my_file.py:MyBackend`; backends that an
+installed package offers through the entry point group "asd.backends" go by their names.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
-from asd.backends import BACKENDS, make_backend
+from asd.backends import BACKENDS, Backend, backend_class, make_backend
 from asd.errors import UserError
+from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
+from asd.schema.parameters import parameter
 from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
-from asd.systems.embedding.labels import Part
+from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
-from asd.words import nearest
+from asd.systems.logmel import ChannelInput
 
-FRONTENDS: dict[str, Callable[..., Frontend]] = {
+T = TypeVar("T")
+
+FRONTENDS: dict[str, type[Frontend]] = {
     "SpectralNetwork": SpectralNetwork,
     "PooledSpectrogram": PooledSpectrogram,
 }
-LOSSES: dict[str, Callable[..., AngularLoss]] = {
+LOSSES: dict[str, type[AngularLoss]] = {
     "ArcFace": ArcFace,
     "AdaCos": AdaCos,
     "SubclusterAdaCos": SubclusterAdaCos,
     "AdaProj": AdaProj,
 }
+LABELLERS: dict[str, type[Labeller]] = {"NameLabeller": NameLabeller}
 
 INPUT_SECONDS = {2020: 11.0, 2021: 10.0, 2022: 10.0, 2023: 18.0, 2024: 12.0, 2025: 12.0}
 """Length of the longest clip of each challenge year: the public toolkit's input length."""
 
-_FOLDER = Path(__file__).with_name("recipes")
+
+@dataclass(frozen=True)
+class Part:
+    """A class, and keyword parameters for it.
+
+    Parameters
+    ----------
+    kind
+        Its name in the package, or "file.py:Class".
+    """
+
+    kind: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The part as it stands in a recipe."""
+        return {"class": self.kind, **self.parameters}
 
 
 @dataclass(frozen=True)
-class FrontendRecipe:
-    """A class of `FRONTENDS` and its keyword parameters."""
-
-    kind: str
-    parameters: Mapping[str, Any]
+class FrontendRecipe(Part):
+    """A frontend and its keyword parameters."""
 
     @classmethod
     def from_node(cls, node: Node) -> "FrontendRecipe":
+        return cls(*_read_part(node, node.items(), FRONTENDS, Frontend, "frontend"))
+
+    def make(self, width: int, sample_rate_hz: int) -> Frontend:
+        """A frontend for waves of `width` samples."""
+        found = _class_of(self.kind, FRONTENDS, Frontend, "frontend")
+        return found(width, sample_rate_hz, **self.parameters)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class LabelRecipe(Part):
+    """A labeller and its keyword parameters; by default classes come from names."""
+
+    kind: str = "NameLabeller"
+
+    @classmethod
+    def from_node(cls, node: Node) -> "LabelRecipe":
         entries = node.items()
-        kind = _take_class(node, entries, FRONTENDS)
-        return cls(kind, node.read_arguments(FRONTENDS[kind], entries))
+        if "class" not in entries:
+            return cls(cls.kind, node.read_arguments(NameLabeller, entries))
+        return cls(*_read_part(node, entries, LABELLERS, Labeller, "labeller"))
+
+    def make(self) -> Labeller:
+        """The labeller."""
+        return _class_of(self.kind, LABELLERS, Labeller, "labeller")(**self.parameters)
 
 
 @dataclass(frozen=True)
@@ -86,7 +127,6 @@ class LossRecipe:
     @classmethod
     def from_node(cls, node: Node) -> "LossRecipe":
         entries = node.items()
-        kind = _take_class(node, entries, LOSSES)
         own: dict[str, Any] = {"on": "embedding"}
         if "on" in entries:
             own["on"] = entries.pop("on").read(cls.__annotations__["on"])
@@ -94,23 +134,19 @@ class LossRecipe:
             own["weight"] = entries.pop("weight").read(Positive)
         if own["on"].endswith("exchange") and "probability" in entries:
             own["probability"] = entries.pop("probability").read(Share)
-        return cls(kind=kind, parameters=node.read_arguments(LOSSES[kind], entries), **own)
+        kind, parameters = _read_part(node, entries, LOSSES, AngularLoss, "loss")
+        return cls(kind=kind, parameters=parameters, **own)
 
+    def to_plain(self) -> dict[str, Any]:
+        """The loss as it stands in a recipe."""
+        own: dict[str, Any] = {"on": self.on, "class": self.kind, "weight": self.weight}
+        if self.on.endswith("exchange"):
+            own["probability"] = self.probability
+        return {**own, **self.parameters}
 
-@dataclass(frozen=True)
-class LabelRecipe:
-    """What makes a class; see `labels.find_classes`.
-
-    Parameters
-    ----------
-    parts
-        Parts of a clip's name whose combinations are the classes.
-    count_test_names
-        Whether classes that only test clips have are counted too, as in the published results.
-    """
-
-    parts: tuple[Part, ...] = ("machine", "section", "attributes", "domain")
-    count_test_names: bool = False
+    def loss_class(self) -> type[AngularLoss]:
+        """The class of the loss."""
+        return _class_of(self.kind, LOSSES, AngularLoss, "loss")
 
 
 @dataclass(frozen=True)
@@ -143,31 +179,39 @@ class TrainingRecipe:
         Whether the networks run in bfloat16 on GPUs that have it; spectra and losses never do.
     """
 
-    epochs: Count = 16
-    batch_size: BatchSize = 64
-    learning_rate: Positive = 0.001
+    epochs: Count = parameter(
+        16,
+        "passes over the training data",
+        role="training",
+        flags=("--nb_epochs",),
+        resumable=True,
+    )
+    batch_size: BatchSize = parameter(64, "clips per training step", role="training")
+    learning_rate: Positive = parameter(
+        0.001, "step size of AdamW", role="training", flags=("-lr",)
+    )
     weight_decay: NonNegative = 0.01
     clip_gradient: Positive | None = None
     mixed_precision: bool = True
 
 
 @dataclass(frozen=True)
-class BackendRecipe:
-    """A class of `asd.backends.BACKENDS` and its keyword parameters."""
-
-    kind: str
-    parameters: Mapping[str, Any]
+class BackendRecipe(Part):
+    """A backend and its keyword parameters."""
 
     @classmethod
     def from_node(cls, node: Node) -> "BackendRecipe":
         entries = node.items()
-        kind = _take_class(node, entries, BACKENDS)
-        recipe = cls(kind, node.read_arguments(BACKENDS[kind], entries))
+        recipe = cls(*_read_part(node, entries, BACKENDS, Backend, "backend", backend_class))
         try:
-            make_backend(kind, recipe.parameters)
+            recipe.make()
         except UserError as error:
-            raise node.fail(str(error)) from None
+            raise node.error(str(error)) from None
         return recipe
+
+    def make(self) -> Backend:
+        """An unfitted backend."""
+        return make_backend(self.kind, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -181,20 +225,25 @@ class BackendRecipes:
         entries = node.items()
         for name, entry in entries.items():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name):
-                raise entry.fail(f"score name {name!r} may hold letters, digits and - only")
+                raise entry.error(f"score name {name!r} may hold letters, digits and - only")
         if not entries:
-            raise node.fail("names no backend; add one")
+            raise node.error("names no backend; add one")
         return cls({name: BackendRecipe.from_node(entry) for name, entry in entries.items()})
 
+    def to_plain(self) -> dict[str, Any]:
+        """The backends as they stand in a recipe."""
+        return {name: backend.to_plain() for name, backend in self.by_name.items()}
 
-@dataclass(frozen=True)
-class Recipe:
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ChannelInput):
     """How an embedding system is put together.
 
     Parameters
     ----------
     input_s
-        Length of the network's input in seconds, or "by_year": the longest clip of the year.
+        Length of the network's input in seconds, or "by_year": the longest clip of the year, or of
+        the training clips where the year or its longest clip is not known.
     losses
         Added up; none for a frontend that learns nothing.
     """
@@ -212,86 +261,72 @@ class Recipe:
         """Whether there is anything to train."""
         return bool(self.losses)
 
-    def input_seconds(self, year: int) -> float:
-        """Length of the input for a challenge year.
+    @property
+    def epochs(self) -> int:
+        """Passes over the training data; 0 where there is nothing to train."""
+        return self.training.epochs if self.learns else 0
 
-        Raises
-        ------
-        UserError
-            The recipe leaves it to the year, and the year's is not known.
-        """
+    def input_seconds(self, year: int | None, longest_s: float) -> float:
+        """Length of the input for a challenge year, or for clips of which one is the longest."""
         if self.input_s != "by_year":
             return float(self.input_s)
-        if year not in INPUT_SECONDS:
-            known = ", ".join(map(str, INPUT_SECONDS))
-            raise UserError(
-                f"input_s: by_year is known for {known}, not for {year}; "
-                "write the seconds of the longest clip into the recipe"
-            )
-        return INPUT_SECONDS[year]
-
-    def plain(self) -> str:
-        """The recipe as one line of JSON; equal for equal recipes."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return INPUT_SECONDS.get(year, longest_s) if year is not None else longest_s
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
-
-
-def read_recipe(name_or_path: str | Path) -> Recipe:
-    """A recipe of the package by its name, or any by its path (which ends in .yaml or .yml).
+def recipe_of_node(node: Node) -> Recipe:
+    """The recipe in a YAML node.
 
     Raises
     ------
     UserError
-        There is no such recipe, or something in it is unknown or cannot be; the text names file,
-        line and key.
+        Something in it is unknown or cannot be; the text names file, line and key.
     """
-    name = str(name_or_path)
-    if name in recipe_names():
-        path = _FOLDER / f"{name}.yaml"
-    elif name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        names = recipe_names()
-        raise UserError(
-            f"model {name!r} is unknown{nearest(name, names)}; choose from {', '.join(names)}, "
-            "or give the path of a recipe that ends in .yaml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"{path}: recipe cannot be read ({reason}); check the path") from None
-    return parse_recipe(text, str(path))
+    recipe = node.read_dataclass(Recipe)
+    trainable = recipe.frontend.kind != "PooledSpectrogram"
+    if recipe.frontend.kind == "SpectralNetwork" and not recipe.losses:
+        raise node.error("losses: SpectralNetwork must learn from a loss; add one")
+    if recipe.losses and not trainable:
+        raise node.error(f"losses: {recipe.frontend.kind} learns nothing; remove them")
+    _check_exchange(node, recipe)
+    return recipe
 
 
 def parse_recipe(text: str, file: str) -> Recipe:
     """The recipe in a YAML text; `file` is what errors call it."""
-    node = Node.parse(file, text)
-    recipe = node.read_dataclass(Recipe)
-    trainable = recipe.frontend.kind == "SpectralNetwork"
-    if trainable and not recipe.losses:
-        raise node.fail("losses: SpectralNetwork must learn from a loss; add one")
-    if recipe.losses and not trainable:
-        raise node.fail(f"losses: {recipe.frontend.kind} learns nothing; remove them")
-    _check_exchange(node, recipe)
-    return recipe
+    return recipe_of_node(Node.parse(file, text))
 
 
 def _check_exchange(node: Node, recipe: Recipe) -> None:
     exchanges = [loss for loss in recipe.losses if loss.on == "statistics_exchange"]
     if len(exchanges) > 1:
-        raise node.fail("losses: on: statistics_exchange stands twice; remove one of them")
+        raise node.error("losses: on: statistics_exchange stands twice; remove one of them")
     if exchanges and recipe.frontend.parameters.get("windows") == ():
-        raise node.fail(
+        raise node.error(
             "losses: on: statistics_exchange needs a spectrogram; add a window to frontend.windows"
         )
 
 
-def _take_class(node: Node, entries: dict[str, Node], known: Mapping[str, Any]) -> str:
+def _read_part(
+    node: Node,
+    entries: dict[str, Node],
+    known: Mapping[str, type[T]],
+    base: type[T],
+    word: str,
+    find: Callable[[str], type[T]] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Name and keyword parameters of a class, from the entries of a mapping."""
     if "class" not in entries:
-        raise node.fail(f"key 'class' is missing; choose from {', '.join(known)}")
-    return str(entries.pop("class").choose(list(known)))
+        raise node.error(f"key 'class' is missing; choose from {', '.join(known)}")
+    entry = entries.pop("class")
+    kind = absolute_reference(str(entry.scalar()))
+    if kind not in known and not is_reference(kind) and find is None:
+        kind = entry.choose(list(known))
+    try:
+        found = find(kind) if find else _class_of(kind, known, base, word)
+    except UserError as error:
+        raise entry.error(str(error)) from None
+    return kind, node.read_arguments(found, entries)
+
+
+def _class_of(kind: str, known: Mapping[str, type[T]], base: type[T], word: str) -> type[T]:
+    return known[kind] if kind in known else load_class(kind, base, word)

@@ -1,27 +1,29 @@
 """Embedding systems: one frontend for all machine types, backends for each of them."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asd.audio.features import Features
-from asd.backends import make_backend
+from asd.audio.clip_set import ClipSet
+from asd.audio.features import Feature, Waveform
 from asd.backends.base import Backend
-from asd.clips import Clip
 from asd.errors import UserError
-from asd.systems.base import Epoch, Scores, State, System
+from asd.scores.table import ScoreTable
+from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
-from asd.systems.embedding.labels import find_classes
-from asd.systems.embedding.recipe import FRONTENDS, Recipe
-from asd.systems.embedding.thresholds import check_clip_counts, held_out_scores
+from asd.systems.embedding.recipe import Recipe
+from asd.systems.embedding.thresholds import (
+    FOLDS,
+    assign_folds,
+    check_clip_counts,
+    held_out_scores,
+)
 from asd.systems.embedding.training import Training, TrainingSet, embed_clips
 
 
@@ -31,71 +33,51 @@ class EmbeddingSystem(System):
     The frontend learns to tell the classes of the recipe apart, from the normal training clips of
     all machine types together; then backends are fitted to the embeddings of each machine type.
     Every backend gives a score of its own.
-
-    Parameters
-    ----------
-    recipe
-        As `recipe.read_recipe` gives it.
-    input_s
-        Length of the frontend's input in seconds, such as `recipe.input_seconds(year)`.
-    named
-        Clips whose names count as classes without being trained on: the test clips, where
-        `recipe.labels.count_test_names` asks for them; not used otherwise.
-    device
-        Where the frontend lives: "cpu" or "cuda".
     """
 
+    Parameters: ClassVar[type] = Recipe
     scope: ClassVar[str] = "challenge"
-    feature_kind: ClassVar[str] = "waveform"
-    threshold_kinds: ClassVar[tuple[str, ...]] = ("held_out",)
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        input_s: float,
-        named: Sequence[Clip] = (),
-        device: str = "cpu",
-    ) -> None:
-        self.recipe = recipe
-        self.input_s = input_s
-        self.named = named
-        self.device = torch.device(device)
-        self.score_names = tuple(recipe.backends.by_name)
+    parameters: Recipe
+
+    def __init__(self, parameters: Recipe, device: str = "cpu") -> None:
+        super().__init__(parameters, device)
+        self.torch_device = torch.device(device)
+        self._input_s = 0.0
         self._sample_rate_hz = 0
         self._frontend: Frontend | None = None
         self._backends: dict[str, dict[str, Backend]] = {}
-        self._samples: dict[str, Scores] = {}
+        self._normal: dict[str, ScoreTable] = {}
 
-    def fit(
-        self,
-        clips: Sequence[Clip],
-        features: Features,
-        *,
-        seed: int,
-        on_epoch: Callable[[Epoch], None],
-        resume: State | None = None,
-    ) -> None:
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return tuple(self.parameters.backends.by_name)
+
+    def inputs(self) -> Mapping[str, Feature]:
+        return {"waveform": self._waveform}
+
+    def fit(self, train: ClipSet, run: Run) -> None:
         """Train the frontend on the clips of all machine types, then fit each one's backends.
 
         Raises
         ------
         UserError
-            All clips are of one class, the loss is no longer finite, a backend has too few clips,
-            or `resume` is of another recipe.
+            All clips are of one class, the loss is no longer finite, or a backend has too few
+            clips.
         """
-        self._check_clip_counts(clips)
+        self._check_clip_counts(train)
+        features = train.features(self._waveform)
         self._sample_rate_hz = features.sample_rate_hz
-        if self.recipe.learns:
-            self._frontend = self._trained(clips, features, seed, on_epoch, resume)
-        else:
-            self._frontend = self._new_frontend()
-        embeddings = self.embed(clips, features)
-        self._backends, self._samples = {}, {}
-        for machine, members in _by_machine(clips).items():
-            self._fit_backends(machine, [clips[i] for i in members], embeddings[members])
+        longest_s = float(features.lengths.max()) / features.sample_rate_hz
+        self._input_s = self.parameters.input_seconds(train.year, longest_s)
+        learns = self.parameters.learns
+        self._frontend = self._trained(train, run) if learns else self._new_frontend()
+        embeddings = self.embed(train)
+        self._backends, self._normal = {}, {}
+        for machine, members in train.by_machine().items():
+            self._fit_backends(machine, train.select(members), embeddings[members])
 
-    def embed(self, clips: Sequence[Clip], features: Features) -> NDArray[np.float32]:
+    def embed(self, clips: ClipSet) -> NDArray[np.float32]:
         """Embeddings of clips, shape (clips, dim).
 
         Raises
@@ -104,19 +86,20 @@ class EmbeddingSystem(System):
             The clips' sampling rate is not that of training.
         """
         frontend = self._fitted()
+        features = clips.features(self._waveform)
         if features.sample_rate_hz != self._sample_rate_hz:
             raise UserError(
                 f"{clips[0].path}: sampling rate {features.sample_rate_hz} Hz, the model was "
                 f"trained at {self._sample_rate_hz} Hz; resample the clips"
             )
-        waves = Waves.place(features, self.device)
-        found: NDArray[np.float32] = embed_clips(frontend, waves, self._width, self.device).numpy()
+        waves = Waves.place(features, self.torch_device)
+        embeddings = embed_clips(frontend, waves, self._width, self.torch_device)
+        found: NDArray[np.float32] = embeddings.numpy()
         return found
 
     def score(
         self,
-        clips: Sequence[Clip],
-        features: Features,
+        clips: ClipSet,
         names: Sequence[str] | None = None,  # noqa: ARG002 - all are found together
     ) -> Scores:
         """Scores of every backend, shape (clips,) each.
@@ -126,47 +109,39 @@ class EmbeddingSystem(System):
         UserError
             A machine type that was not trained on, or embeddings that are not finite.
         """
-        embeddings = self.embed(clips, features)
+        embeddings = self.embed(clips)
         scores = {name: np.empty(len(clips)) for name in self.score_names}
-        for machine, members in _by_machine(clips).items():
+        for machine, members in clips.by_machine().items():
             if machine not in self._backends:
                 known = list(self._backends)
                 raise UserError(
                     f"{machine}: the model was trained on {', '.join(known)}; train it again with "
                     f"{machine}, or test it with --machine_types {' '.join(known)}"
                 )
-            section = _sections(clips[i] for i in members)
+            section = clips.sections[members]
             for name, backend in self._backends[machine].items():
                 with _where(machine, name):
                     scores[name][members] = backend.score(embeddings[members], section)
         return scores
 
-    def threshold_samples(self, kind: str, machine: str) -> Scores:  # noqa: ARG002
+    def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of held-out training clips, see `thresholds.held_out_scores`."""
-        return self._samples[machine]
+        return self._normal
 
     def state(self) -> State:
         return {
-            "recipe": self.recipe.plain(),
-            "input_s": self.input_s,
+            "input_s": self._input_s,
             "sample_rate_hz": self._sample_rate_hz,
             "frontend": self._fitted().state_dict(),
             "backends": {
                 machine: {name: _tensors(backend.state()) for name, backend in backends.items()}
                 for machine, backends in self._backends.items()
             },
-            "samples": {machine: _tensors(scores) for machine, scores in self._samples.items()},
+            "normal_scores": {machine: t.to_state() for machine, t in self._normal.items()},
         }
 
     def load_state(self, state: State) -> None:
-        """Take over what `state` gave.
-
-        Raises
-        ------
-        UserError
-            The state is of another recipe or input length.
-        """
-        self._check_same(state, "model")
+        self._input_s = state["input_s"]
         self._sample_rate_hz = state["sample_rate_hz"]
         self._frontend = self._new_frontend()
         self._frontend.load_state_dict(state["frontend"])
@@ -175,12 +150,17 @@ class EmbeddingSystem(System):
             self._backends[machine] = self._new_backends()
             for name, backend in self._backends[machine].items():
                 backend.load_state(_arrays(states[name]))
-        self._samples = {machine: _arrays(scores) for machine, scores in state["samples"].items()}
+        tables = state["normal_scores"].items()
+        self._normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
+
+    @property
+    def _waveform(self) -> Waveform:
+        return Waveform(self.parameters.channel)
 
     @property
     def _width(self) -> int:
         """Samples of the frontend's input."""
-        return int(self.input_s * self._sample_rate_hz)
+        return int(self._input_s * self._sample_rate_hz)
 
     def _fitted(self) -> Frontend:
         if self._frontend is None:
@@ -188,112 +168,67 @@ class EmbeddingSystem(System):
         return self._frontend
 
     def _new_frontend(self) -> Frontend:
-        spec = self.recipe.frontend
-        make = FRONTENDS[spec.kind]
-        return make(self._width, self._sample_rate_hz, **spec.parameters).to(self.device)
+        made = self.parameters.frontend.make(self._width, self._sample_rate_hz)
+        return made.to(self.torch_device)
 
-    def _check_clip_counts(self, clips: Sequence[Clip]) -> None:
+    def _check_clip_counts(self, train: ClipSet) -> None:
         """Refuse too few clips now, not after hours of training."""
-        for machine, members in _by_machine(clips).items():
-            is_target = np.array([clips[i].is_target for i in members])
-            section = _sections(clips[i] for i in members)
-            for name, spec in self.recipe.backends.by_name.items():
+        for machine, members in train.by_machine().items():
+            is_target, section = train.is_target[members], train.sections[members]
+            for name, backend in self.parameters.backends.by_name.items():
                 with _where(machine, name):
-                    make = partial(make_backend, spec.kind, spec.parameters)
-                    check_clip_counts(make, is_target, section)
+                    check_clip_counts(backend.make, is_target, section)
 
     def _new_backends(self) -> dict[str, Backend]:
-        specs = self.recipe.backends.by_name
-        return {name: make_backend(spec.kind, spec.parameters) for name, spec in specs.items()}
+        return {name: backend.make() for name, backend in self.parameters.backends.by_name.items()}
 
-    def _trained(
-        self,
-        clips: Sequence[Clip],
-        features: Features,
-        seed: int,
-        on_epoch: Callable[[Epoch], None],
-        resume: State | None,
-    ) -> Frontend:
-        labels = self.recipe.labels
-        named = self.named if labels.count_test_names else ()
-        classes = find_classes(clips, labels.parts, named)
+    def _trained(self, train: ClipSet, run: Run) -> Frontend:
+        classes = self.parameters.labels.make().classes(train, run)
         training = Training(
             self._new_frontend,
-            self.recipe.losses,
-            len(classes),
-            self.recipe.training,
-            self.recipe.augmentation,
-            seed=seed,
-            device=self.device,
+            self.parameters.losses,
+            classes.count,
+            self.parameters.training,
+            self.parameters.augmentation,
+            seed=run.seed,
+            device=self.torch_device,
         )
-        if resume is not None:
-            self._check_same(resume, "checkpoint", ignore_epochs=True)  # there may be more now
-            training.load_snapshot(resume["training"])
+        stage = run.stage(MAIN_STAGE, self.parameters.epochs)
+        if stage.resume is not None:
+            training.load_snapshot(stage.resume)
         data = TrainingSet(
-            Waves.place(features, self.device),
-            torch.from_numpy(classes.numbers(clips)),
-            len(classes),
+            Waves.place(train.features(self._waveform), self.torch_device),
+            torch.from_numpy(classes.numbers),
+            classes.count,
             self._width,
         )
-        training.run(data, lambda epoch: on_epoch(self._checked(epoch)))
+
+        def report(epoch: Epoch) -> None:
+            _check_finite(epoch)
+            stage.report(epoch)
+
+        training.run(data, report)
         return training.frontend
 
-    def _checked(self, epoch: Epoch) -> Epoch:
-        """The epoch, with the recipe in its snapshot."""
-        if not math.isfinite(epoch.losses["loss"]):
-            raise UserError(
-                f"training diverged: the loss of epoch {epoch.number} is {epoch.losses['loss']}; "
-                "set a smaller training.learning_rate or a training.clip_gradient in the recipe"
-            )
-
-        def snapshot() -> State:
-            same = {"recipe": self.recipe.plain(), "input_s": self.input_s}
-            return {**same, "training": epoch.snapshot()}
-
-        return Epoch(epoch.number, epoch.total, epoch.losses, snapshot)
-
-    def _check_same(self, state: State, what: str, ignore_epochs: bool = False) -> None:
-        stored, own = state.get("recipe"), self.recipe.plain()
-        if stored and ignore_epochs:
-            stored, own = _without_epochs(stored), _without_epochs(own)
-        if stored != own or state["input_s"] != self.input_s:
-            raise UserError(
-                f"the stored {what} is of another recipe or input length; "
-                "use the recipe it was made with, or train again"
-            )
-
-    def _fit_backends(
-        self, machine: str, clips: Sequence[Clip], embeddings: NDArray[np.float32]
-    ) -> None:
-        is_target = np.array([clip.is_target for clip in clips])
-        section = _sections(clips)
+    def _fit_backends(self, machine: str, clips: ClipSet, embeddings: NDArray[np.float32]) -> None:
+        is_target, section = clips.is_target, clips.sections
         self._backends[machine] = self._new_backends()
         for name, backend in self._backends[machine].items():
             with _where(machine, name):
                 backend.fit(embeddings, is_target, section)
         with _where(machine, "decision threshold (a fifth of the clips held out)"):
-            self._samples[machine] = held_out_scores(
-                self._new_backends, embeddings, is_target, section
-            )
+            scores = held_out_scores(self._new_backends, embeddings, is_target, section)
+        fold = assign_folds(is_target, section)
+        order = np.concatenate([np.flatnonzero(fold == number) for number in range(FOLDS)])
+        self._normal[machine] = ScoreTable(clips.select(order).clips, scores)
 
 
-def _without_epochs(plain: str) -> str:
-    """A recipe as `Recipe.plain` gives it, less the length of its training."""
-    recipe = json.loads(plain)
-    del recipe["training"]["epochs"]
-    return json.dumps(recipe, sort_keys=True)
-
-
-def _by_machine(clips: Sequence[Clip]) -> dict[str, list[int]]:
-    """Machine type -> indices of its clips."""
-    members: dict[str, list[int]] = {}
-    for index, clip in enumerate(clips):
-        members.setdefault(clip.machine, []).append(index)
-    return members
-
-
-def _sections(clips: Iterable[Clip]) -> NDArray[np.int64]:
-    return np.array([int(clip.section) for clip in clips], dtype=np.int64)
+def _check_finite(epoch: Epoch) -> None:
+    if not math.isfinite(epoch.losses["loss"]):
+        raise UserError(
+            f"training diverged: the loss of epoch {epoch.number} is {epoch.losses['loss']}; "
+            "set a smaller training.learning_rate or a training.clip_gradient in the recipe"
+        )
 
 
 def _tensors(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
@@ -10,8 +11,8 @@ from asd.errors import UserError
 from asd.systems.gan.losses import combine, cross_entropy_score, norm_distance
 from asd.systems.gan.models import BiGANNetworks, GANNetworks
 
-CROSS_E = "CROSS-E"
-FM = "FM"
+CROSS_E: Final = "CROSS-E"
+FM: Final = "FM"
 
 
 @dataclass(frozen=True)

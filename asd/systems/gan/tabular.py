@@ -5,16 +5,18 @@ Zenati et al., arXiv 1802.06222. The split, the labels and the decision follow t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from asd.audio.features import Features
 from asd.errors import UserError
 from asd.systems.base import Epoch
+from asd.systems.gan.parameters import GanParameters
 from asd.systems.gan.scoring import FM
 from asd.systems.gan.system import GAN, BiGAN
+from asd.systems.memory_run import MemoryRun
 
 ANOMALY_RATE = 0.2
 """Share of anomalies in the test table, and of the test rows that are called anomalies."""
@@ -61,7 +63,7 @@ def run_table(
     y_test: NDArray[np.bool_],
     *,
     model: str = "bigan",
-    method: str = FM,
+    method: Literal["CROSS-E", "FM"] = FM,
     w: float = 0.1,
     d: float = 1,
     epochs: int = 50,
@@ -69,7 +71,7 @@ def run_table(
     learning_rate: float = 1e-5,
     seed: int = 42,
     scale: bool = True,
-    device: str | torch.device = "cpu",
+    device: str = "cpu",
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Detection:
     """Train the published network on `x_train` and look for the anomalies in `x_test`.
@@ -80,8 +82,10 @@ def run_table(
         As in `Table`.
     model
         A key of `MODELS`.
-    method, w, d, epochs, batch_size, learning_rate, device
-        As in `AdversarialSystem`; the defaults are published.
+    method, w, d, epochs, batch_size, learning_rate
+        As in `GanParameters`; the defaults are published.
+    device
+        Where to compute.
     scale
         Bring each column to 0 ... 1 over the training rows, as the authors meant to. Their code
         drops the result, so False is what it does.
@@ -95,7 +99,7 @@ def run_table(
         raise UserError(f"model {model!r} is not known; choose one of {', '.join(MODELS)}")
     if scale:
         x_train, x_test = scale_columns(x_train, x_test)
-    system = MODELS[model](
+    parameters = GanParameters(
         frames=1,
         network="kdd",
         epochs=epochs,
@@ -106,10 +110,10 @@ def run_table(
         methods=(method,),
         ema_warm_up=False,
         standardise=False,
-        device=device,
     )
-    system.train(_rows(x_train), seed=seed, on_epoch=on_epoch)
-    return judge(system.score([], _rows(x_test))[method], y_test)
+    system = MODELS[model](parameters, device)
+    system.train(_rows(x_train), MemoryRun(seed, lambda _, epoch: on_epoch(epoch)))
+    return judge(system.score_features(_rows(x_test))[method], y_test)
 
 
 def judge(scores: NDArray[np.float64], is_anomaly: NDArray[np.bool_]) -> Detection:

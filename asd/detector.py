@@ -1,0 +1,356 @@
+"""A detector: a system with its parameters, what it learned, normal scores and decision rules.
+
+It is kept in one file, which scores recordings anywhere with no parameter named again.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asd.archives import load_archive, save_archive
+from asd.audio.clip_set import ClipSet
+from asd.errors import UserError
+from asd.run_parameters import RunParameters
+from asd.schema.node import Node
+from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
+from asd.scores.finite import refuse_non_finite
+from asd.scores.table import ScoreTable
+from asd.scores.threshold import ConformalRule, GammaFit, check_gamma, fit_gamma
+from asd.systems.base import Fit, Run, System
+from asd.systems.registry import SystemEntry, all_parameters, stored_system
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 2
+
+Gammas = dict[str, dict[str, dict[str, list[float]]]]
+"""Machine type -> kind of samples -> score -> shape, location and scale of the fitted gamma."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a detector was trained on.
+
+    Parameters
+    ----------
+    dataset, split
+        Challenge year and data set; "" where the clips are of none.
+    year
+        The challenge year as a number.
+    machines, sections
+        Machine types, and the sections that were learned (none: all).
+    seed
+        Random seed.
+    clips
+        Number of training clips.
+    sample_rate_hz
+        Their sampling rate; 0 where it is not known.
+    """
+
+    dataset: str = ""
+    split: str = ""
+    year: int | None = None
+    machines: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    seed: int = 0
+    clips: int = 0
+    sample_rate_hz: int = 0
+
+
+@dataclass
+class Detector:
+    """A system that can be fitted, asked for scores and decisions, and stored.
+
+    Parameters
+    ----------
+    entry
+        What the registry knows of the system.
+    system
+        The system with its parameters.
+    facts
+        What it was trained on.
+    """
+
+    entry: SystemEntry
+    system: System
+    facts: TrainingFacts = field(default_factory=TrainingFacts)
+    normal: dict[str, ScoreTable] = field(default_factory=dict)
+    gammas: Gammas = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, entry: SystemEntry, parameters: Any, device: str = "cpu") -> "Detector":
+        """An unfitted detector."""
+        return cls(entry, entry.system_class()(parameters, device))
+
+    @property
+    def parameters(self) -> Any:
+        """The system's parameters."""
+        return self.system.parameters
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has learned anything."""
+        return bool(self.facts.machines)
+
+    def fit(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> None:
+        """Learn from normal clips.
+
+        Raises
+        ------
+        UserError
+            The clips cannot be learned from.
+        """
+        self.prepare(train, run, facts).run_alone()
+
+    def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
+        """A training that only has to be run, alone or beside others (`System.fit_many`)."""
+        if not len(train):
+            raise UserError("training: there is no clip to learn from; check the train folder")
+        rates = {train.features(f).sample_rate_hz for f in self.system.inputs().values()}
+        given = facts or TrainingFacts(seed=run.seed)
+        rate = rates.pop() if rates else 0
+
+        def store() -> None:
+            self.facts = TrainingFacts(
+                **{
+                    **vars(given),
+                    "machines": train.machines,
+                    "clips": len(train),
+                    "sample_rate_hz": rate,
+                }
+            )
+            self._keep_normal_scores()
+
+        return Fit(self.system, train, run, store)
+
+    def _keep_normal_scores(self) -> None:
+        self.normal = dict(self.system.normal_scores())
+        for machine, table in self.normal.items():
+            for name in table.columns:
+                refuse_non_finite(table[name], table.clips, f"{machine} {name}")
+        self.gammas = {
+            machine: {
+                kind: {
+                    score: _as_list(fit_gamma(values, f"{machine} {score}: decision threshold"))
+                    for score, values in scores.items()
+                }
+                for kind, scores in kinds.items()
+            }
+            for machine, kinds in self.system.gamma_samples().items()
+        }
+
+    def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> ScoreTable:
+        """Anomaly scores of clips, one column for each score; higher is more anomalous.
+
+        Parameters
+        ----------
+        names
+            The scores wanted; all where none is named.
+
+        Raises
+        ------
+        UserError
+            The clips' sampling rate is not that of training, a clip cannot be scored, or its score
+            is not finite.
+        """
+        wanted = self.wanted_scores(names)
+        for feature in self.system.inputs().values():
+            self._check_rate(clips, clips.features(feature).sample_rate_hz)
+        scores = self.system.score(clips, wanted)
+        for name in wanted:
+            refuse_non_finite(scores[name], clips.clips, name)
+        return ScoreTable(clips.clips, {name: scores[name] for name in wanted})
+
+    def wanted_scores(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """The scores of these names, or all.
+
+        Raises
+        ------
+        UserError
+            There is no such score.
+        """
+        known = self.system.score_names
+        for name in names or ():
+            if name not in known:
+                options = ", ".join(known)
+                raise UserError(f"--score: {name!r} is unknown; choose from {options}, all")
+        return tuple(names) if names else known
+
+    def threshold(self, machine: str, score: str, quantile: float) -> float:
+        """The score above which a clip of a machine type is decided anomalous.
+
+        The official autoencoder takes a quantile of a fitted gamma distribution, all other systems
+        the conformal threshold of their held-out normal scores.
+
+        Raises
+        ------
+        UserError
+            There are too few normal scores for such a decision.
+        """
+        if machine in self.gammas:
+            return self._gamma_threshold(machine, score, quantile)
+        normal = self.normal.get(machine)
+        values = normal[score] if normal is not None else np.empty(0)
+        try:
+            return ConformalRule(values).threshold(1 - quantile)
+        except UserError as error:
+            raise UserError(f"{machine} {score}: {error}") from None
+
+    def _gamma_threshold(self, machine: str, score: str, quantile: float) -> float:
+        kinds = self.gammas[machine]
+        asked = getattr(self.parameters, "threshold_fit", "")
+        kind = asked if asked in kinds else next(iter(kinds))
+        if (asked and asked not in kinds) or score not in kinds[kind]:
+            raise UserError(
+                f"{machine}: the model has no {asked or kind} distribution of {score} scores to "
+                "decide by (it was imported); train the model here, or set --threshold_fit batch "
+                "and --score MSE or MAHALA"
+            )
+        fit = GammaFit(*kinds[kind][score])
+        if kind == "clip" and machine in self.normal:
+            check_gamma(fit, self.normal[machine][score], quantile, f"{machine} {score}")
+        return fit.quantile(quantile)
+
+    def _check_rate(self, clips: ClipSet, rate_hz: int) -> None:
+        if self.facts.sample_rate_hz and rate_hz != self.facts.sample_rate_hz:
+            raise UserError(
+                f"{clips[0].path}: is sampled at {rate_hz} Hz, the model was trained at "
+                f"{self.facts.sample_rate_hz} Hz; resample the clips or train again"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the detector to a file, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            The file cannot be written.
+        """
+        content = {
+            "format": _FORMAT,
+            "system": self.entry.system,
+            "name": self.entry.name,
+            "parameters": plain(self.parameters),
+            "facts": plain(self.facts),
+            "state": self.system.state(),
+            "normal_scores": {machine: table.to_state() for machine, table in self.normal.items()},
+            "gammas": self.gammas,
+        }
+        save_archive(path, content)
+
+    @classmethod
+    def load(cls, path: Path, hint: str = "check the path", device: str = "cpu") -> "Detector":
+        """Read a detector.
+
+        Parameters
+        ----------
+        hint
+            What to do where there is no such file.
+
+        Raises
+        ------
+        UserError
+            There is none, the file is damaged, of an older version, or of something else.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: no such model; {hint}")
+        content = load_archive(path, "train the model again")
+        if content.get("format") != _FORMAT:
+            raise UserError(f"{path}: is of another version of this program; train the model again")
+        try:
+            return cls._from_content(content, str(path), device)
+        except UserError:
+            raise
+        except Exception as error:  # well-formed, but not what this program writes
+            log.debug("%s: wrong content", path, exc_info=error)
+            raise UserError(
+                f"{path}: holds something else than a model of this program "
+                f"({type(error).__name__}: {error}); train the model again"
+            ) from None
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any], where: str, device: str) -> "Detector":
+        entry = stored_system(content["system"], content["name"])
+        parameters = Node.of_plain(content["parameters"], where).read(entry.parameters_class())
+        detector = cls.create(entry, parameters, device)
+        detector.system.load_state(content["state"])
+        facts = Node.of_plain(content["facts"], where).read(TrainingFacts)
+        tables = content["normal_scores"].items()
+        detector.facts = facts
+        detector.normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
+        detector.gammas = content["gammas"]
+        _check_finite_state(content["state"], where)
+        return detector
+
+    def set_scoring(self, given: Any, named: frozenset[str], where: Path) -> None:
+        """Take over the values of parameters that may change after training.
+
+        Parameters
+        ----------
+        given
+            An instance of the system's parameters.
+        named
+            Keys of those that a flag named: they must not contradict what the model holds.
+        where
+            The model's file, for messages.
+
+        Raises
+        ------
+        UserError
+            A flag contradicts the model.
+        """
+        described = parameters_of(type(self.parameters))
+        free = [each for each in described if not each.is_fixed]
+        changes = {each.path: value_of(given, each.path) for each in free}
+        self.system.parameters = with_values(self.parameters, changes)
+        resumable = {each.key for each in described if each.is_resumable}
+        differ = differences(plain(self.parameters), plain(given), named - resumable)
+        if differ:
+            raise UserError(
+                f"{where}: was trained with {', '.join(differ)}; leave the flag out, as the model "
+                "knows, or train again"
+            )
+
+
+def differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], keys: frozenset[str] | None = None
+) -> list[str]:
+    """What differs between plain parameters, in words; with `keys`, among these alone.
+
+    A key stands for all that lies below it: "losses" for "losses[0].weight".
+    """
+    before, after = flat(then), flat(now)
+    flags = {each.name for each in (*all_parameters().values(), *parameters_of(RunParameters))}
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        if keys is not None and not any(_is_below(key, wanted) for wanted in keys):
+            continue
+        if before.get(key) != after.get(key):
+            name = f"--{key}" if key in flags else key
+            found.append(f"{name} {_shown(before.get(key))} (now {_shown(after.get(key))})")
+    return found
+
+
+def _is_below(key: str, wanted: str) -> bool:
+    return key == wanted or key.startswith((f"{wanted}.", f"{wanted}["))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_shown, value))
+    return "null" if value is None else str(value)
+
+
+def _as_list(fit: GammaFit) -> list[float]:
+    return [fit.shape, fit.loc, fit.scale]
+
+
+def _check_finite_state(state: Any, where: str) -> None:
+    """Refuse weights that are not finite: every score by them would be worthless."""
+    for key, value in flat(state).items():
+        if hasattr(value, "isfinite") and not bool(value.isfinite().all()):
+            raise UserError(f"{where}: {key} holds values that are not finite; train again")

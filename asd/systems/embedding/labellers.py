@@ -1,0 +1,70 @@
+"""Labellers: what gives an embedding system the classes that it learns to tell apart."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.audio.clip_set import ClipSet
+from asd.systems.base import Run
+from asd.systems.embedding.labels import Part, find_classes
+
+
+@dataclass(frozen=True)
+class TrainingClasses:
+    """Classes of training clips.
+
+    Parameters
+    ----------
+    numbers
+        Class of each clip, shape (clips,), int64, from 0.
+    count
+        Number of classes; there may be more than the training clips have.
+    """
+
+    numbers: NDArray[np.int64]
+    count: int
+
+
+class Labeller(ABC):
+    """Gives training clips their classes. Its keyword parameters are keys of the recipe."""
+
+    @abstractmethod
+    def classes(self, train: ClipSet, run: Run) -> TrainingClasses:
+        """The classes of the clips.
+
+        A labeller that takes long does its work in a stage of the run, so that it is resumed.
+
+        Raises
+        ------
+        UserError
+            The clips cannot be told apart.
+        """
+
+
+class NameLabeller(Labeller):
+    """Classes from what the clips' names say.
+
+    Parameters
+    ----------
+    parts
+        Parts of a clip's name whose combinations are the classes.
+    count_test_names
+        Whether classes that only test clips have are counted too, as in the published results.
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: tuple[Part, ...] = ("machine", "section", "attributes", "domain"),
+        count_test_names: bool = False,
+    ) -> None:
+        self.parts = parts
+        self.count_test_names = count_test_names
+
+    def classes(self, train: ClipSet, run: Run) -> TrainingClasses:  # noqa: ARG002
+        """See `labels.find_classes`."""
+        more = train.label_only_clips if self.count_test_names else ()
+        found = find_classes(train.clips, self.parts, more)
+        return TrainingClasses(found.numbers(train.clips), len(found))
