@@ -92,6 +92,8 @@ def load_config(
     flags: Mapping[str, Any],
     split: str = "dev",
     set_values: Iterable[str] = (),
+    *,
+    use_default_file: bool = True,
 ) -> Config:
     """Read the parameters of a run.
 
@@ -107,6 +109,8 @@ def load_config(
         "dev" or "eval".
     set_values
         "key=value" texts of the flag `--set`.
+    use_default_file
+        Whether baseline.yaml in the current folder stands in for `file`.
 
     A system that a flag names brings its own parameters along, in place of the file's.
 
@@ -116,7 +120,9 @@ def load_config(
         The file can't be read, a key is unknown or given twice, a value is bad, or values don't
         fit each other. Names file, line and key, and what was expected.
     """
-    in_file = _read_file(file) if (file := file or _default_file()) else {}
+    if file is None and use_default_file:
+        file = _default_file()
+    in_file = _read_file(file) if file else {}
     given = {name: _placed(Path(), name, value) for name, value in flags.items()}
     in_file_model = in_file.get("model", RunParameters.model)
     model = _read_flag(_run_parameters()["model"], given.get("model", in_file_model))

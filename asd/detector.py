@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from asd.archives import load_archive, save_archive
 from asd.audio.clip_set import ClipSet
+from asd.audio.recordings import MACHINE, recordings
 from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.node import Node
@@ -20,7 +23,8 @@ from asd.schema.parameters import flat, parameters_of, plain, value_of, with_val
 from asd.scores.finite import refuse_non_finite
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import ConformalRule, GammaFit, check_gamma, fit_gamma
-from asd.systems.base import Fit, Run, System
+from asd.systems.base import Epoch, Fit, Run, System
+from asd.systems.memory_run import MemoryRun
 from asd.systems.registry import SystemEntry, all_parameters, stored_system
 
 log = logging.getLogger(__name__)
@@ -96,15 +100,39 @@ class Detector:
         """Whether it has learned anything."""
         return bool(self.facts.machines)
 
-    def fit(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> None:
-        """Learn from normal clips.
+    def fit(self, train: ClipSet, *, seed: int = 13711, progress: bool = True) -> "Detector":
+        """Learn from normal clips, and return this detector.
+
+        Parameters
+        ----------
+        train
+            Normal clips.
+        seed
+            What all random numbers come from: same seed, same machine, same result.
+        progress
+            Show a bar of epochs.
 
         Raises
         ------
         UserError
             The clips cannot be learned from.
+
+        Examples
+        --------
+        >>> import asd
+        >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
+        >>> model = asd.create("ae", epochs=1, n_mels=16).fit(fan.train, progress=False)
+        >>> model.score(fan.test[:2], ["MSE"])
+        <2 scores of MSE>
         """
-        self.prepare(train, run, facts).run_alone()
+        with tqdm(unit="epoch", desc=self.entry.label, disable=not progress) as bar:
+
+            def show(_stage: str, epoch: Epoch) -> None:
+                bar.total = epoch.total
+                bar.update(epoch.number - bar.n)
+
+            self.prepare(train, MemoryRun(seed, show)).run_alone()
+        return self
 
     def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
         """A training that only has to be run, alone or beside others (`System.fit_many`)."""
@@ -143,11 +171,16 @@ class Detector:
             for machine, kinds in self.system.gamma_samples().items()
         }
 
-    def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> ScoreTable:
+    def score(
+        self, clips: ClipSet | Sequence[str | Path], names: Sequence[str] | None = None
+    ) -> ScoreTable:
         """Anomaly scores of clips, one column for each score; higher is more anomalous.
 
         Parameters
         ----------
+        clips
+            Clips, or paths of recordings of any format and rate, which are brought to the rate of
+            the training clips.
         names
             The scores wanted; all where none is named.
 
@@ -158,6 +191,8 @@ class Detector:
             is not finite.
         """
         wanted = self.wanted_scores(names)
+        if not isinstance(clips, ClipSet):
+            clips = self._recordings(clips)
         for feature in self.system.inputs().values():
             self._check_rate(clips, clips.features(feature).sample_rate_hz)
         scores = self.system.score(clips, wanted)
@@ -179,6 +214,29 @@ class Detector:
                 options = ", ".join(known)
                 raise UserError(f"--score: {name!r} is unknown; choose from {options}, all")
         return tuple(names) if names else known
+
+    def decide(self, scores: ScoreTable, score: str, quantile: float = 0.9) -> NDArray[np.int_]:
+        """1 for the clips that are decided anomalous by a score, 0 for the others, shape (clips,).
+
+        Parameters
+        ----------
+        scores
+            As `score` gives them.
+        score
+            Name of the score to decide by.
+        quantile
+            Of normal scores: 1 less the wanted rate of false alarms.
+
+        Raises
+        ------
+        UserError
+            There are too few normal scores for such a decision.
+        """
+        decisions = np.zeros(len(scores), dtype=int)
+        for machine in dict.fromkeys(clip.machine for clip in scores.clips):
+            own = np.array([clip.machine == machine for clip in scores.clips])
+            decisions[own] = scores[score][own] > self.threshold(machine, score, quantile)
+        return decisions
 
     def threshold(self, machine: str, score: str, quantile: float) -> float:
         """The score above which a clip of a machine type is decided anomalous.
@@ -215,6 +273,11 @@ class Detector:
             check_gamma(fit, self.normal[machine][score], quantile, f"{machine} {score}")
         return fit.quantile(quantile)
 
+    def _recordings(self, paths: Sequence[str | Path]) -> ClipSet:
+        """Recordings of the machine that the detector knows, at its sampling rate."""
+        machine = self.facts.machines[0] if len(self.facts.machines) == 1 else MACHINE
+        return recordings(paths, machine=machine, rate_hz=self.facts.sample_rate_hz or None)
+
     def _check_rate(self, clips: ClipSet, rate_hz: int) -> None:
         if self.facts.sample_rate_hz and rate_hz != self.facts.sample_rate_hz:
             raise UserError(
@@ -222,7 +285,7 @@ class Detector:
                 f"{self.facts.sample_rate_hz} Hz; resample the clips or train again"
             )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the detector to a file, whole or not at all.
 
         Raises
@@ -240,7 +303,7 @@ class Detector:
             "normal_scores": {machine: table.to_state() for machine, table in self.normal.items()},
             "gammas": self.gammas,
         }
-        save_archive(path, content)
+        save_archive(Path(path), content)
 
     @classmethod
     def load(cls, path: Path, hint: str = "check the path", device: str = "cpu") -> "Detector":

@@ -7,7 +7,7 @@ the organisers' evaluators read the files unchanged:
         anomaly_score_DCASE2023T2fan_section_00_test_seed13711_id(0_).csv     file name,score
         decision_result_DCASE2023T2fan_section_00_test_seed13711_id(0_).csv   file name,0|1
         result_DCASE2023T2fan_test_seed13711_id(0_)_roc.csv                   metrics per section
-        job_DCASE2023T2fan_test_seed13711_id(0_).json                         ours: what the test was
+        job_DCASE2023T2fan_test_seed13711_id(0_).json                      what the test was (ours)
 """
 
 import logging

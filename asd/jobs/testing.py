@@ -142,7 +142,7 @@ def write_test(job: Job, test: MachineTest) -> None:
     name = results.ResultName(config.dataset, test.machine, config.split, config.seed, job.tag)
     sections = test.sections()
     files = {found.section: _write_section(job, test, found, folder, name) for found in sections}
-    table, official = None, {}
+    table, official = None, dict[str, dict[str, float]]()
     if test.is_labelled:
         label = f"{test.machine} {test.score}"
         table, official = results.result_table(sections, config.max_fpr, label)

@@ -54,7 +54,7 @@ class Node:
             The text is not YAML, or nested too deeply.
         """
         try:
-            return cls("", yaml.compose(text, Loader=_named_loader(file)), file)
+            return cls("", _compose(file, text), file)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
@@ -90,7 +90,10 @@ class Node:
     def error(self, problem: str) -> UserError:
         """The error to raise about this value."""
         mark = self.node.start_mark if self.node else None
-        where = f"{mark.name}:{mark.line + 1}" if mark else f"{self.file}:1"
+        if self.file.startswith("--"):  # a flag has no lines
+            where = self.file
+        else:
+            where = f"{mark.name}:{mark.line + 1}" if mark else f"{self.file}:1"
         key = f" {self.key}:" if self.key else ""
         return UserError(f"{where}:{key} {problem}")
 
@@ -178,7 +181,7 @@ class Node:
             return self._tuple(arguments)
         if hasattr(kind, "from_node"):
             return kind.from_node(self)
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             return self.read_dataclass(kind)
         return self._converted(kind)
 
@@ -274,15 +277,15 @@ def read_set_values(entries: Iterable[str]) -> list[tuple[str, Node]]:
     return found
 
 
-def _named_loader(name: str) -> Callable[[str], yaml.SafeLoader]:
-    """A loader whose nodes know the file that they are of."""
-
-    def loader(stream: str) -> yaml.SafeLoader:
-        made = yaml.SafeLoader(stream)
-        made.name = name
-        return made
-
-    return loader
+def _compose(name: str, text: str) -> yaml.Node | None:
+    """The nodes of a text, which know the file that they are of."""
+    loader = yaml.SafeLoader(text)
+    loader.name = name
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+        return node
+    finally:
+        loader.dispose()
 
 
 def _joined(steps: Iterable[str | int]) -> str:

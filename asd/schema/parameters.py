@@ -10,7 +10,7 @@ model and what is stored with a model all come from these fields.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
@@ -139,9 +139,13 @@ class Parameter:
         return convert(self.kind, value)
 
 
-@cache
 def parameters_of(cls: type) -> tuple[Parameter, ...]:
     """The parameters of a dataclass in order, those of dataclasses within it too."""
+    return _parameters_of(cls)
+
+
+@lru_cache
+def _parameters_of(cls: Any) -> tuple[Parameter, ...]:
     return tuple(_described(cls, ()))
 
 

@@ -99,3 +99,25 @@ def _above_largest(samples: npt.NDArray[np.float64], name: str) -> GammaFit:
         largest,
     )
     return GammaFit(shape=1.0, loc=largest, scale=max(abs(largest), 1e-300) * 1e-9)
+
+
+class ConformalRule:
+    def __init__(self, v):
+        self.v = np.sort(np.asarray(v, dtype=float))
+
+    def threshold(self, rate):
+        n = len(self.v)
+        k = int(np.floor(rate * (n + 1) + 1e-9))
+        if k < 1:
+            raise UserError(
+                f"a false-alarm rate of {rate:g} cannot be promised from {n} held-out normal clips"
+            )
+        return float(self.v[n - k])
+
+
+def check_gamma(fit, values, q, name):
+    pass
+
+
+def flagged_share_note(d):
+    return "x" if np.mean(d) > 0.5 else ""

@@ -99,17 +99,17 @@ class SystemEntry:
         return found
 
 
-_AUTOENCODER = {
-    "system": "asd.systems.autoencoder.system:Autoencoder",
-    "parameters": "asd.systems.autoencoder.parameters:AutoencoderParameters",
-}
+_AUTOENCODER = (
+    "asd.systems.autoencoder.system:Autoencoder",
+    "asd.systems.autoencoder.parameters:AutoencoderParameters",
+)
 _GAN = "asd.systems.gan.parameters:GanParameters"
 
 SYSTEMS: Mapping[str, SystemEntry] = {
     entry.name: entry
     for entry in (
-        SystemEntry("DCASE2023T2-AE", **_AUTOENCODER, export_dir="baseline", score="MSE"),
-        SystemEntry("ae", **_AUTOENCODER, export_dir="ae"),
+        SystemEntry("DCASE2023T2-AE", *_AUTOENCODER, export_dir="baseline", score="MSE"),
+        SystemEntry("ae", *_AUTOENCODER, export_dir="ae"),
         SystemEntry("BiGAN", "asd.systems.gan.system:BiGAN", _GAN, "BiGAN"),
         SystemEntry("GAN", "asd.systems.gan.system:GAN", _GAN, "GAN"),
     )

@@ -65,7 +65,7 @@ class Objective(nn.Module):
 class _Whole(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.loss = recipe.loss_class()(sum(sizes), classes, **recipe.parameters)
+        self.loss = recipe.make(sum(sizes), classes)
 
     def forward(self, embeddings: Tensor, labels: Tensor, _: Generator) -> Tensor:
         loss: Tensor = self.loss(embeddings, labels)
@@ -75,8 +75,7 @@ class _Whole(nn.Module):
 class _Branches(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        make = recipe.loss_class()
-        self.losses = nn.ModuleList(make(size, classes, **recipe.parameters) for size in sizes)
+        self.losses = nn.ModuleList(recipe.make(size, classes) for size in sizes)
         self.sizes = list(sizes)
 
     def forward(self, embeddings: Tensor, labels: Tensor, _: Generator) -> Tensor:
@@ -91,7 +90,7 @@ class _Exchange(nn.Module):
     def __init__(self, recipe: LossRecipe, sizes: tuple[int, ...], classes: int) -> None:
         super().__init__()
         blocks = 1 + len(sizes)
-        self.loss = recipe.loss_class()(sum(sizes), blocks * classes, **recipe.parameters)
+        self.loss = recipe.make(sum(sizes), blocks * classes)
         self.branches = len(sizes)
         self.probability = recipe.probability
 

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from asd.backends import BACKENDS, Backend, backend_class, make_backend
+from asd.backends import BACKENDS, backend_class, make_backend
+from asd.backends.base import Backend
 from asd.errors import UserError
 from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
@@ -75,8 +76,8 @@ class FrontendRecipe(Part):
 
     def make(self, width: int, sample_rate_hz: int) -> Frontend:
         """A frontend for waves of `width` samples."""
-        found = _class_of(self.kind, FRONTENDS, Frontend, "frontend")
-        return found(width, sample_rate_hz, **self.parameters)  # type: ignore[arg-type]
+        found: Callable[..., Frontend] = _class_of(self.kind, FRONTENDS, Frontend, "frontend")
+        return found(width, sample_rate_hz, **self.parameters)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class LabelRecipe(Part):
 
     def make(self) -> Labeller:
         """The labeller."""
-        return _class_of(self.kind, LABELLERS, Labeller, "labeller")(**self.parameters)
+        found: Callable[..., Labeller] = _class_of(self.kind, LABELLERS, Labeller, "labeller")
+        return found(**self.parameters)
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,10 @@ class LossRecipe:
             own["probability"] = self.probability
         return {**own, **self.parameters}
 
-    def loss_class(self) -> type[AngularLoss]:
-        """The class of the loss."""
-        return _class_of(self.kind, LOSSES, AngularLoss, "loss")
+    def make(self, width: int, classes: int) -> AngularLoss:
+        """The loss of embeddings of some width."""
+        found: Callable[..., AngularLoss] = _class_of(self.kind, LOSSES, AngularLoss, "loss")
+        return found(width, classes, **self.parameters)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,285 @@
+"""The objects behind `import asd`: data sets, detectors, evaluations."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asd.audio.clip_set import ClipSet
+from asd.challenge.catalog import Challenge
+from asd.challenge.catalog import load_challenge as load_year
+from asd.clips import LABELS
+from asd.config import load_config
+from asd.detector import Detector
+from asd.errors import UserError
+from asd.evaluation.metrics import official_mean, official_score
+from asd.evaluation.results import ResultTable, SectionScores, result_table
+from asd.jobs.data import machine_clips
+from asd.schema.parameters import parameters_of, with_values
+from asd.scores.table import ScoreTable
+from asd.systems.registry import find_system
+from asd.threads import available_cores
+from asd.words import nearest
+
+
+@dataclass(frozen=True)
+class MachineData:
+    """The clips of a machine type in a challenge data set.
+
+    Parameters
+    ----------
+    machine
+        Machine type.
+    """
+
+    machine: str
+    _config: Any
+
+    @property
+    def train(self) -> ClipSet:
+        """The training clips."""
+        return machine_clips(self._config, self.machine, "train", available_cores())
+
+    @property
+    def test(self) -> ClipSet:
+        """The test clips."""
+        return machine_clips(self._config, self.machine, "test", available_cores())
+
+
+class SplitData(Mapping[str, MachineData]):
+    """The development or evaluation data of a challenge year, by machine type."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    def __getitem__(self, machine: str) -> MachineData:
+        challenge: Challenge = self._config.challenge
+        (checked,) = challenge.check_machines(self._config.split, [machine])
+        return MachineData(checked, self._config)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._config.challenge.split(self._config.split).sections)
+
+    def __len__(self) -> int:
+        return len(self._config.challenge.split(self._config.split).sections)
+
+
+@dataclass(frozen=True)
+class ChallengeData:
+    """The data sets of a challenge year.
+
+    Parameters
+    ----------
+    name
+        "DCASE2023T2".
+    dev, eval
+        By machine type.
+    """
+
+    name: str
+    dev: SplitData
+    eval: SplitData
+
+
+def load_challenge(
+    name: str, data: str | Path = "data", *, features: str | Path | None = None
+) -> ChallengeData:
+    """The data sets of a challenge year in a data folder, as `asd download` leaves them there.
+
+    Parameters
+    ----------
+    name
+        Challenge year, "DCASE2020T2" to "DCASE2026T2".
+    data
+        The data folder.
+    features
+        Folder for computed features; None keeps them beside the data.
+
+    Raises
+    ------
+    UserError
+        There is no such year. Missing clips are told when they are asked for.
+
+    Examples
+    --------
+    >>> import asd
+    >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
+    >>> fan.train
+    <12 clips of fan>
+    """
+    load_year(name)
+    flags = {"dataset": name, "dataset_directory": Path(data)}
+    if features is not None:
+        flags["feature_directory"] = Path(features)
+    configs = {split: load_config(None, flags, split, use_default_file=False) for split in _SPLITS}
+    return ChallengeData(name, SplitData(configs["dev"]), SplitData(configs["eval"]))
+
+
+_SPLITS = ("dev", "eval")
+
+
+def create(model: str = "ae", *, device: str = "cpu", **parameters: Any) -> Detector:
+    """An unfitted detector.
+
+    Parameters
+    ----------
+    model
+        A system, a recipe, the path of one, or "my_file.py:MySystem".
+    device
+        Where to compute: "cpu", "cuda:0".
+    parameters
+        Parameters of the system by name; of a recipe also "training.epochs" and such, as
+        `**{"losses[0].subclusters": 4}`.
+
+    Raises
+    ------
+    UserError
+        There is no such system or parameter, or a value cannot be.
+
+    Examples
+    --------
+    >>> import asd
+    >>> asd.create("ae", epochs=30).parameters.epochs
+    30
+    >>> asd.create("ae", epoch=30)
+    Traceback (most recent call last):
+    ...
+    asd.errors.UserError: ae has no parameter 'epoch' (did you mean epochs?)
+    """
+    entry = find_system(model)
+    known = {each.name: each for each in parameters_of(entry.parameters_class())}
+    nested = [f"{key}={_as_yaml(v)}" for key, v in parameters.items() if not key.isidentifier()]
+    changes = {}
+    for name, value in parameters.items():
+        if not name.isidentifier():
+            continue
+        if name not in known:
+            raise UserError(f"{entry.label} has no parameter {name!r}{nearest(name, known)}")
+        try:
+            changes[known[name].path] = known[name].convert(value)
+        except ValueError as error:
+            raise UserError(f"{name}: expected {error}, got {value!r}") from None
+    return Detector.create(entry, with_values(entry.defaults(nested), changes), device)
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Detector:
+    """A detector that `Detector.save`, or `asd train`, has written.
+
+    Raises
+    ------
+    UserError
+        There is none, or the file is damaged.
+
+    Examples
+    --------
+    >>> import asd
+    >>> asd.load(getfixture("fan_model")).score([getfixture("any_wav")])
+    <1 score of MSE, MAHALA, MAHALA-FRAME>
+    """
+    return Detector.load(Path(path), device=device)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of labelled test clips.
+
+    Parameters
+    ----------
+    tables
+        (machine type, score) -> metrics per section.
+    official
+        Score -> machine type -> the year's official score; empty where the year is not known.
+    """
+
+    tables: Mapping[tuple[str, str], ResultTable]
+    official: Mapping[str, Mapping[str, float]]
+
+    def metric(self, name: str, machine: str, score: str) -> float:
+        """Mean of a metric such as "AUC (source)" over the sections of a machine type."""
+        return float(np.mean(self.tables[machine, score].column(name)))
+
+    def __repr__(self) -> str:
+        lines = []
+        for (machine, score), table in self.tables.items():
+            shown = ("AUC", "AUC (source)", "AUC (target)", "pAUC")
+            values = [
+                f"{name} {np.mean(table.column(name)):.4f}"
+                for name in shown
+                if name in table.columns
+            ]
+            official = self.official.get(score, {}).get(machine)
+            values += [] if official is None else [f"official score {official:.4f}"]
+            lines.append(f"{machine} {score}: {', '.join(values)}")
+        return "\n".join(lines)
+
+
+def evaluate(
+    scores: ScoreTable, *, max_fpr: float = 0.1, challenge: str | None = None
+) -> Evaluation:
+    """Metrics of the scores of labelled clips, by machine type and score.
+
+    Parameters
+    ----------
+    scores
+        As `Detector.score` gives them.
+    max_fpr
+        pAUC is taken up to this false positive rate.
+    challenge
+        Year whose rule makes the official score; None takes that of the newest.
+
+    Raises
+    ------
+    UserError
+        A clip is not labelled.
+
+    Examples
+    --------
+    >>> import asd
+    >>> model = asd.load(getfixture("fan_model"))
+    >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
+    >>> found = asd.evaluate(model.score(fan.test, ["MSE"]))
+    >>> found.metric("AUC (source)", "fan", "MSE")
+    1.0
+    """
+    unlabelled = [clip for clip in scores.clips if clip.label not in LABELS]
+    if unlabelled:
+        raise UserError(
+            f"{unlabelled[0].path}: is not known to be normal or anomalous; metrics need labels"
+        )
+    rule = load_year(challenge or "DCASE2026T2").official_score
+    tables: dict[tuple[str, str], ResultTable] = {}
+    official: dict[str, dict[str, float]] = {}
+    for machine in dict.fromkeys(clip.machine for clip in scores.clips):
+        own = scores.select([i for i, c in enumerate(scores.clips) if c.machine == machine])
+        for score in own.columns:
+            table, parts = result_table(_sections(own, score), max_fpr, f"{machine} {score}")
+            tables[machine, score] = table
+            official.setdefault(score, {})[machine] = official_score(rule, list(parts.values()))
+    for by_machine in official.values():
+        if len(by_machine) > 1:
+            by_machine["all"] = official_mean(rule, list(by_machine.values()))
+    return Evaluation(tables, official)
+
+
+def _sections(table: ScoreTable, score: str) -> list[SectionScores]:
+    found = []
+    for section in sorted({clip.section for clip in table.clips}):
+        own = table.select([i for i, clip in enumerate(table.clips) if clip.section == section])
+        found.append(
+            SectionScores(
+                section,
+                own[score],
+                np.array([clip.is_anomaly for clip in own.clips]),
+                np.array([clip.is_target for clip in own.clips]),
+            )
+        )
+    return found
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as the flag --set takes it: JSON is YAML."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return json.dumps(list(value) if is_list else value)
