@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from asd.audio.clip_set import ClipSet
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.stacked_batches import share_rows
 from asd.systems.autoencoder.stacked_training import StackedTraining
 from asd.systems.autoencoder.training import TrainingRun, TrainingSet
 from asd.systems.base import MAIN_STAGE, Epoch, Fit, Stage
-
-if TYPE_CHECKING:
-    from asd.systems.autoencoder.system import Autoencoder
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +31,27 @@ _VALUES_PER_HIDDEN = 4
 """Arrays of every hidden layer's size that a step holds: linear output, ReLU's, two gradients."""
 
 
+@runtime_checkable
+class Stackable(Protocol):
+    """What a system needs for its training to be part of a stack."""
+
+    parameters: AutoencoderParameters
+    torch_device: torch.device
+
+    def prepare(
+        self, train: ClipSet, seed: int, stage: Stage
+    ) -> tuple[TrainingRun, TrainingSet]: ...
+
+    def finish(self, run: TrainingRun, data: TrainingSet, train: ClipSet) -> None: ...
+
+
 @dataclass
 class Member:
     """A training that is to be part of a stack; `data` has its rows where features are."""
 
     fit: Fit
     stage: Stage
-    system: "Autoencoder"
+    system: Stackable
     run: TrainingRun
     data: TrainingSet
     error: Exception | None = None
@@ -72,9 +85,7 @@ def fit_stacked(fits: Sequence[Fit]) -> list[Exception | None]:
 
 
 def _member(fit: Fit) -> Member:
-    from asd.systems.autoencoder.system import Autoencoder  # which imports this module
-
-    if not isinstance(fit.system, Autoencoder):
+    if not isinstance(fit.system, Stackable):
         raise TypeError(f"{type(fit.system).__name__} cannot be stacked with autoencoders")
     stage = fit.run.stage(MAIN_STAGE, fit.system.parameters.epochs)
     prepared = fit.system.prepare(fit.train, fit.run.seed, stage)
