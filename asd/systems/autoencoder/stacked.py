@@ -59,7 +59,7 @@ class Member:
     def stack_key(self) -> tuple[object, ...]:
         """Members with equal keys can be trained together."""
         p = self.system.parameters
-        parameters = (p.batch_size, p.epochs, p.validation_split, self.system.device)
+        parameters = (p.batch_size, p.epochs, p.validation_split, self.system.torch_device)
         rate = self.run.optimiser.learning_rate
         return *parameters, rate, self.data.width, self.data.rows.shape[1], self.run.epoch
 
