@@ -5,15 +5,22 @@
 <data>/dcase2023t2/{dev,eval}_data/processed/<machine>/      features made from them
 """
 
+import filecmp
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from asd.challenge.attributes import with_attributes
 from asd.challenge.catalog import Challenge
-from asd.challenge.names import parse_clip
+from asd.challenge.names import copied_from, parse_clip
 from asd.clips import Clip
 from asd.errors import UserError
+
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini")
+"""Files that Windows puts into folders by itself."""
+
+_SOUND = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".m4a")
 
 log = logging.getLogger(__name__)
 
@@ -98,17 +105,86 @@ def _read_folder(folder: Path, challenge: Challenge, split: str, machine: str) -
             f"(asd download --dataset {challenge.name} -{split[0]} --machine_types {machine}), "
             "set --is_auto_download True, or name another --dataset_directory"
         )
-    clips = [parse_clip(path, machine) for path in folder.glob("[!.]*.wav")]
-    if not clips:
-        raise UserError(f"{folder}: no .wav file in it; {_way_to_clips(folder, machine)}")
+    names, unused = _list_folder(folder)
+    if not names:
+        raise UserError(f"{folder}: no .wav file in it; {_way_to_clips(unused, machine)}")
+    if unused:
+        log.warning(
+            "%s: %d of %d entries are not used, such as %r; clips are files whose names end in "
+            ".wav, in small letters",
+            folder, len(unused), len(names) + len(unused), _example(unused),
+        )  # fmt: skip
+    clips = [parse_clip(folder / name, machine) for name in _without_copies(folder, names)]
     return with_attributes(clips, folder.parent)
 
 
-def _way_to_clips(folder: Path, machine: str) -> str:
+def _list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Names that end in .wav, and those that do not; names that begin with a dot are no clips.
+
+    Raises
+    ------
+    UserError
+        What is named .wav is not a file: reading a pipe or a device could take for ever.
+    """
+    names, unused = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
+                continue
+            if not entry.name.endswith(".wav"):
+                unused.append(entry.name)
+            elif entry.is_file():
+                names.append(entry.name)
+            else:
+                raise UserError(
+                    f"{entry.path}: is not a file (but a folder, a pipe, a device or a link to "
+                    "nothing); remove it"
+                )
+    return names, unused
+
+
+def _without_copies(folder: Path, names: list[str]) -> list[str]:
+    """The names less those of second copies, which are told in a logged line.
+
+    Raises
+    ------
+    UserError
+        A file is named like a copy, but differs from the original, or there is none.
+    """
+    copies = {name: original for name in names if (original := copied_from(name))}
+    for name, original in copies.items():
+        if not (folder / original).is_file():
+            raise UserError(
+                f"{folder / name}: is named like a copy of {original}, which is not here; "
+                "rename or remove it"
+            )
+        if not filecmp.cmp(folder / name, folder / original, shallow=False):
+            raise UserError(
+                f"{folder / name}: is named like a copy of {original}, but differs from it; "
+                "keep one of them"
+            )
+    if copies:
+        log.warning(
+            "%s: %d of %d files are copies of others and left out, such as %r; remove them",
+            folder, len(copies), len(names), min(copies),
+        )  # fmt: skip
+    return [name for name in names if name not in copies]
+
+
+def _example(unused: list[str]) -> str:
+    """The entry that was most likely meant to be a clip."""
+    return min(unused, key=lambda name: (not _looks_like_sound(name), name))
+
+
+def _looks_like_sound(name: str) -> bool:
+    return any(word in name.lower() for word in _SOUND)
+
+
+def _way_to_clips(unused: list[str], machine: str) -> str:
     """What to do about a folder without clips."""
-    for path in folder.glob("[!.]*"):
-        if path.suffix.lower() == ".wav":
-            return f"rename {path.name} and the others to end in .wav, in small letters"
+    for name in sorted(unused):
+        if name.lower().endswith(".wav"):
+            return f"rename {name} and the others to end in .wav, in small letters"
     return f"put the clips of {machine} there"
 
 

@@ -18,14 +18,30 @@ from asd.clips import NO_ATTRIBUTE, Clip
 from asd.errors import UserError
 
 _NAME = re.compile(
-    r"section_(?P<section>\d\d)"
+    r"section_(?P<section>[0-9]{2})"
     r"(?:_(?P<domain>source|target))?"
     r"(?:_(?P<split>train|test))?"
     r"(?:_(?P<label>normal|anomaly|machine|noise))?"
-    r"_(?P<number>\d+)"
+    r"_(?P<number>[0-9]+)"
     r"(?P<attributes>_.*)?\.wav"
 )
-_NAME_2020 = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<section>\d\d)_(?P<number>\d+)\.wav")
+_NAME_2020 = re.compile(
+    r"(?:(?P<label>normal|anomaly)_)?id_(?P<section>[0-9]{2})_(?P<number>[0-9]+)\.wav"
+)
+
+_COPY = re.compile(
+    r"(?P<original>.+?)"
+    r"(?: \([0-9]+\)"  # browsers, Google Drive
+    r"| - (?:copy|kopie|copie|copia|cópia|コピー|副本|복사본)(?: \([0-9]+\))?"  # Windows
+    r"| copy(?: [0-9]+)?"  # macOS
+    r"| \((?:another |[0-9]+(?:st|nd|rd|th) )?copy\)"  # GNOME
+    r"| \([^()]*conflict[^()]*\)"  # Dropbox, Nextcloud
+    r"|\.sync-conflict-[^.]+"  # Syncthing
+    r"|[ ._-][^ ._-]*conflict.*)"  # ownCloud, Resilio, Synology
+    r"\.wav",
+    re.IGNORECASE,
+)
+"""How browsers, file managers and programs that synchronise folders name a second copy."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,15 @@ def parse_clip_name(file_name: str) -> ClipName:
         "section_00_source_train_normal_0000_<attributes>.wav, section_00_0000.wav "
         "or normal_id_00_00000000.wav"
     )
+
+
+def copied_from(file_name: str) -> str | None:
+    """Name of the file that this one is a copy of, by its name; None for a name of its own.
+
+    Without it "..._spd_6V (1).wav" would be a clip with the attribute "spd_6V (1)".
+    """
+    match = _COPY.fullmatch(file_name)
+    return f"{match['original']}.wav" if match else None
 
 
 def named_clip(path: Path, machine: str, name: ClipName) -> Clip:
