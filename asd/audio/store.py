@@ -1,88 +1,83 @@
-"""The feature store: features of a clip set in one memory-mapped file, never stale, never half.
+"""The store of features: computed once, kept in one file a clip set, never stale, never half.
 
-A file is an 8-byte magic, the length of a JSON header (8 bytes, little endian), the header padded
-to a multiple of 64 bytes, and the rows of all clips end to end as little-endian float32. The
-header names the parameters, and every clip with its size and modification time; a file whose
-header is not exactly what is asked for is made anew.
+A store holds what it was computed from: the feature's key, and of each clip a hash of its file.
+Files that are as they were in place, size and times are not read again; others are read, and
+hashed, so that clips that were swapped, relabelled or moved give their own features.
 """
 
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
-from weakref import WeakValueDictionary
+from typing import Any, NamedTuple, TypeVar
 
 import fasteners
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+from xxhash import xxh3_128_hexdigest
 
-from asd.audio.features import Features
-from asd.audio.logmel import LogMel, LogMelParameters
-from asd.audio.wav import CHANNELS, WavHeader, read_header, read_samples
+from asd.audio.features import BatchFeature, Feature, Features, Waveform
+from asd.audio.recording import decode_recording, is_finite, read_content
+from asd.audio.storefile import (
+    DamagedStore,
+    FileState,
+    Index,
+    Source,
+    map_features,
+    read_index,
+    write_sources,
+    write_store,
+)
 from asd.clips import Clip
 from asd.errors import UserError
 from asd.files import write_aside
 from asd.memory import reused_memory
 
-_MAGIC = b"ASDROWS1"
-_ALIGNMENT = 64
+_CLOCK_NS = 2 * 10**9
+"""The coarsest step of a file system's times."""
 
-_MAPPED: WeakValueDictionary[tuple[int, ...], "np.memmap[Any, Any]"] = WeakValueDictionary()
+_LONGEST_NAME = 100  # of the folders in a store's name
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FeatureSpec:
-    """What to store of each clip.
-
-    Parameters
-    ----------
-    logmel
-        Parameters of the log-mel frames; None stores the samples themselves.
-    channel
-        "left", "right" or "mix".
-    channels
-        Number of channels that every file must have; None for any.
-    """
-
-    logmel: LogMelParameters | None
-    channel: str = "left"
-    channels: int | None = None
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return (self.logmel.n_mels,) if self.logmel else ()
-
-    def key(self) -> dict[str, Any]:
-        """All that the rows depend on beside the files."""
-        kind = {"logmel": asdict(self.logmel)} if self.logmel else {"waveform": True}
-        return {**kind, "channel": self.channel}
-
-    def row_count(self, samples: int) -> int:
-        return self.logmel.frame_count(samples) if self.logmel else samples
-
-
-def load_features(clips: Sequence[Clip], spec: FeatureSpec, folder: Path, jobs: int) -> Features:
+def load_features(
+    clips: Sequence[Clip],
+    feature: Feature,
+    folder: Path,
+    threads: int,
+    *,
+    mono: bool | None = None,
+    rate_hz: int | None = None,
+) -> Features:
     """Features of `clips`, from the store below `folder` or computed into it.
 
     Parameters
     ----------
     clips
         All clips of one machine type's train or test set; the file is named after their folder.
+    feature
+        What to compute of each clip.
     folder
         Where stores of this machine type lie.
-    jobs
+    threads
         Number of threads to compute with.
+    mono
+        True: files must have one channel; False: several, and all as many; None: any.
+    rate_hz
+        Sampling rate to bring all clips to; None: they must have the same.
 
     Returns
     -------
@@ -92,17 +87,52 @@ def load_features(clips: Sequence[Clip], spec: FeatureSpec, folder: Path, jobs: 
     Raises
     ------
     UserError
-        A file cannot be used (see `asd.audio.wav`), differs from the others in sampling rate, has
-        the wrong number of channels, or the store cannot be written.
+        A file cannot be used (see `read_recording`), differs from the others in sampling rate,
+        has the wrong number of channels, gives features that are not finite, or the store cannot
+        be written.
     """
-    path = folder / _store_name(clips, spec)
-    wanted = {**spec.key(), "channels": spec.channels, "clips": _fingerprint(clips)}
-    if found := _open_store(path, wanted):
+    order = _Order(clips, feature, threads, mono, rate_hz)
+    path = folder / _store_name(order)
+    try:
+        found = _open_store(path, order)
+    except DamagedStore:
+        found = None  # told below, by the one who makes it anew
+    if found:
         return found
-    headers = _check_headers(clips, spec)
     with _locked(path):
-        found = _open_store(path, wanted)  # by another process, while this one waited
-        return found or _build_store(path, wanted, clips, headers, spec, jobs)
+        try:
+            found = _open_store(path, order)  # by another process, while this one waited
+        except DamagedStore as error:
+            log.warning("%s: is damaged (%s); features are computed again", path, error)
+        if found is None:
+            _build_store(path, order)
+            found = _open_store(path, order)
+    if found is None:
+        raise UserError(f"{path}: was changed while it was being written; start again")
+    return found
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What `load_features` is asked for."""
+
+    clips: Sequence[Clip]
+    feature: Feature
+    threads: int
+    mono: bool | None
+    rate_hz: int | None
+
+    @property
+    def key(self) -> str:
+        """All that the values depend on beside the files."""
+        rate = {} if self.rate_hz is None else {"rate_hz": self.rate_hz}
+        return json.dumps({**self.feature.key(), **rate}, sort_keys=True)
+
+
+def _store_name(order: _Order) -> str:
+    folders = "-".join(sorted({clip.path.parent.name for clip in order.clips}))
+    digest = sha256(order.key.encode()).hexdigest()[:12]
+    return f"{folders[:_LONGEST_NAME]}_{digest}.{order.feature.kind}"
 
 
 @contextmanager
@@ -123,149 +153,188 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _store_name(clips: Sequence[Clip], spec: FeatureSpec) -> str:
-    folders = "-".join(sorted({clip.path.parent.name for clip in clips}))
-    digest = sha256(json.dumps(spec.key(), sort_keys=True).encode()).hexdigest()[:12]
-    kind = "logmel" if spec.logmel else "waveform"
-    return f"{folders}_{digest}.{kind}"
+# --- features that are there ----------------------------------------------------------------------
 
 
-def _fingerprint(clips: Sequence[Clip]) -> list[list[Any]]:
+def _open_store(path: Path, order: _Order) -> Features | None:
+    """The features in `path` if they are exactly those wanted, else None."""
+    states = _states(order.clips)
+    index = read_index(path)
+    if index is None or index.key != order.key or len(index.sources) != len(states):
+        return None
+    pairs = zip(states, index.sources, strict=True)
+    unsure = [i for i, (state, source) in enumerate(pairs) if state != source.state]
+    seen = _same_contents(order, index, unsure)
+    if seen is None:
+        return None
+    for clip, source in zip(order.clips, index.sources, strict=True):
+        _check_channels(order, clip.path, source.channels, index.sources[0].channels)
+    if unsure and all(source.state for source in seen.values()):
+        _remember(path, index, seen)
+    return map_features(path, index)
+
+
+def _states(clips: Sequence[Clip]) -> list[FileState]:
     try:
-        stats = [(f"{clip.machine}/{clip.file_name}", clip.path.stat()) for clip in clips]
+        return [FileState.of(clip.path.stat()) for clip in clips]
     except OSError as error:
         raise UserError(
             f"{error.filename}: cannot be read ({error.strerror}); replace or remove it"
         ) from None
-    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-def _check_headers(clips: Sequence[Clip], spec: FeatureSpec) -> list[WavHeader]:
-    headers = [read_header(clip.path) for clip in clips]
-    rate = headers[0].sample_rate_hz
-    for clip, header in zip(clips, headers, strict=True):
-        if header.sample_rate_hz != rate:
+def _same_contents(order: _Order, index: Index, numbers: Sequence[int]) -> dict[int, Source] | None:
+    """Sources of clips that may have changed, if none did; the first that did ends the search."""
+    clips = [order.clips[number] for number in numbers]
+    seen = {}
+    files = _map_in_threads(lambda clip: _hash_file(clip.path), clips, order.threads)
+    for number, (state, content) in zip(numbers, files, strict=True):
+        source = index.sources[number]
+        if content != source.content:
+            return None
+        seen[number] = source._replace(state=state)
+    return seen
+
+
+def _hash_file(path: Path) -> tuple[FileState | None, str]:
+    content, stat = read_content(path)
+    return _settled_state(stat), xxh3_128_hexdigest(content)
+
+
+def _settled_state(stat: os.stat_result) -> FileState | None:
+    """A file's state, unless it is so new that a change from now on might not show in its times."""
+    is_settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _CLOCK_NS
+    return FileState.of(stat) if is_settled else None
+
+
+def _remember(path: Path, index: Index, seen: Mapping[int, Source]) -> None:
+    """Store the states of files that have their old content, so that they are not read again."""
+    try:
+        write_sources(path, index, [seen.get(i, s) for i, s in enumerate(index.sources)])
+    except UserError as error:  # where only reading is allowed, they are read each time
+        log.debug("%s", error)
+
+
+# --- features that are computed -------------------------------------------------------------------
+
+
+class _Read(NamedTuple):
+    path: Path
+    source: Source
+    wave: NDArray[np.float32]
+    rate_hz: int
+
+
+def _build_store(path: Path, order: _Order) -> None:
+    for leftover in path.parent.glob(f".{path.name}.*.part"):  # of runs that were killed
+        leftover.unlink(missing_ok=True)
+    rate_hz = _read(order.clips[0], order.rate_hz).rate_hz
+    with write_aside(path) as aside:
+        for in_16_bits in (True, False) if isinstance(order.feature, Waveform) else (False,):
+            computed = _compute(order, rate_hz)
+            if write_store(aside, order.key, rate_hz, computed, in_16_bits):
+                break
+
+
+def _read(clip: Clip, rate_hz: int | None) -> _Read:
+    content, stat = read_content(clip.path)
+    wave, found_hz = decode_recording(content, clip.path, rate_hz=rate_hz)
+    source = Source(_settled_state(stat), xxh3_128_hexdigest(content), len(wave))
+    return _Read(clip.path, source, wave, found_hz)
+
+
+def _compute(order: _Order, rate_hz: int) -> Iterator[tuple[Path, Source, NDArray[Any]]]:
+    """Path, file and values of each clip in order, a few clips at a time."""
+
+    def read(clip: Clip) -> _Read:
+        found = _read(clip, order.rate_hz)
+        if found.rate_hz != rate_hz:
             raise UserError(
-                f"{clip.path}: is sampled at {header.sample_rate_hz} Hz, {clips[0].file_name} at "
-                f"{rate} Hz; resample it, all clips of a machine type must agree"
+                f"{clip.path}: is sampled at {found.rate_hz} Hz, {order.clips[0].file_name} at "
+                f"{rate_hz} Hz; resample it, all clips of a machine type must agree"
             )
-        if spec.channels is not None and header.channels != spec.channels:
-            raise UserError(
-                f"{clip.path}: has {header.channels} channel(s), expected {spec.channels}; "
-                f"set --mono {header.channels == 1} if that is how all clips are"
-            )
-        if spec.channel in CHANNELS[: CHANNELS.index("mix")]:
-            _check_channel(clip, header, spec.channel)
-    return headers
+        return found
+
+    def compute(clip: Clip) -> tuple[_Read, NDArray[Any]]:
+        found = read(clip)
+        with _named(clip.path), np.errstate(over="ignore", invalid="ignore"):
+            return found, order.feature.compute(found.wave, rate_hz)
+
+    if isinstance(order.feature, BatchFeature):
+        reading = _map_in_threads(read, order.clips, order.threads)
+        results = _compute_batches(order.feature, reading)
+    else:
+        results = _with_one_blas_thread(_map_in_threads(compute, order.clips, order.threads))
+    first = order.clips[0]
+    title = f"features {first.machine} {first.path.parent.name}"
+    total, first_channels = len(order.clips), 0
+    for clip, values in tqdm(results, title, total, unit="clip", leave=False, delay=1):
+        first_channels = first_channels or clip.source.channels
+        _check_channels(order, clip.path, clip.source.channels, first_channels)
+        _check_finite(clip, values)
+        yield clip.path, clip.source, values
 
 
-def _check_channel(clip: Clip, header: WavHeader, channel: str) -> None:
-    if CHANNELS.index(channel) >= header.channels:
+def _compute_batches(
+    feature: BatchFeature, read: Iterator[_Read]
+) -> Iterator[tuple[_Read, NDArray[Any]]]:
+    while batch := list(islice(read, feature.batch_size)):
+        values = feature.compute_many([clip.wave for clip in batch], batch[0].rate_hz)
+        yield from zip(batch, values, strict=True)
+
+
+def _with_one_blas_thread(results: Iterator[T]) -> Iterator[T]:
+    """Threads within matrix products would compete with ours, and change the last bits."""
+    with threadpool_limits(1, user_api="blas"), reused_memory():
+        yield from results
+
+
+def _map_in_threads(
+    function: Callable[[T], U], items: Sequence[T], threads: int
+) -> Iterator[U]:  # fmt: skip
+    """Results in order, computed by `threads` threads; holds few at a time."""
+    ahead = 8 * threads
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(function, item) for item in items[:ahead]]
+        for index in range(len(items)):
+            result = waiting[index % ahead].result()
+            if index + ahead < len(items):
+                waiting[index % ahead] = pool.submit(function, items[index + ahead])
+            yield result
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put a file's name in front of what is said of it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_finite(clip: _Read, values: NDArray[Any]) -> None:
+    if not is_finite(values):
         raise UserError(
-            f"{clip.path}: has no {channel} channel, only {header.channels}; set --channel left"
+            f"{clip.path}: its features are not finite; its samples reach "
+            f"{np.abs(clip.wave).max():g} where full scale is 1, scale them down or remove it"
         )
 
 
-def _open_store(path: Path, wanted: Mapping[str, Any]) -> Features | None:
-    """The features in `path` if they are exactly those wanted, else None."""
-    try:
-        with path.open("rb") as file:
-            header, offset = _read_header(file)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(header, dict) or any(header.get(key) != wanted[key] for key in wanted):
-        return None
-    lengths = np.asarray(header["lengths"], dtype=np.int64)
-    shape = (int(lengths.sum()), *header["row_shape"])
-    if path.stat().st_size != offset + 4 * int(np.prod(shape)):
-        return None
-    rows = _mapped(path, offset, shape)
-    return Features(rows, np.cumsum(lengths) - lengths, lengths, header["sample_rate_hz"])
-
-
-def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
-    """The rows in a file; the same array for all who ask, so that a GPU needs them once."""
-    stat = path.stat()
-    key = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
-    rows = _MAPPED.get(key)
-    if rows is None:
-        _MAPPED[key] = rows = np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape)
-    return rows
-
-
-def _read_header(file: BinaryIO) -> tuple[Any, int]:
-    if file.read(8) != _MAGIC:
-        raise ValueError("not a feature store")
-    length = int.from_bytes(file.read(8), "little")
-    if length > os.fstat(file.fileno()).st_size:
-        raise ValueError("truncated")
-    return json.loads(file.read(length)), 16 + length
-
-
-def _write_header(file: BinaryIO, header: Mapping[str, Any]) -> None:
-    text = json.dumps(header).encode()
-    text += b" " * (-(16 + len(text)) % _ALIGNMENT)  # JSON may end in blanks; rows lie aligned
-    file.write(_MAGIC + len(text).to_bytes(8, "little") + text)
-
-
-def _build_store(
-    path: Path,
-    wanted: Mapping[str, Any],
-    clips: Sequence[Clip],
-    headers: Sequence[WavHeader],
-    spec: FeatureSpec,
-    jobs: int,
-) -> Features:
-    for leftover in path.parent.glob(f".{path.name}.*.part"):  # of runs that were killed
-        leftover.unlink(missing_ok=True)
-    header = {
-        **wanted,
-        "lengths": [spec.row_count(h.samples) for h in headers],
-        "row_shape": spec.row_shape,
-        "sample_rate_hz": headers[0].sample_rate_hz,
-    }
-    compute = _row_function(spec, headers[0].sample_rate_hz)
-    with write_aside(path) as aside, aside.open("wb") as file:
-        _write_header(file, header)
-        rows = _compute_rows(compute, clips, jobs)
-        for clip, length, row in zip(clips, header["lengths"], rows, strict=True):
-            if len(row) != length:
-                raise UserError(f"{clip.path}: changed while it was read; start again")
-            file.write(row.data)
-    features = _open_store(path, wanted)
-    if features is None:
-        raise UserError(f"{path}: was changed while it was being written; start again")
-    return features
-
-
-def _row_function(spec: FeatureSpec, sample_rate_hz: int) -> Callable[[Path], NDArray[np.float32]]:
-    """The function that computes a file's rows."""
-    if spec.logmel is None:
-        return partial(read_samples, channel=spec.channel)
-    log_mel = LogMel(spec.logmel, sample_rate_hz)
-
-    def compute(path: Path) -> NDArray[np.float32]:
-        return log_mel(read_samples(path, spec.channel))
-
-    return compute
-
-
-def _compute_rows(
-    compute: Callable[[Path], NDArray[np.float32]], clips: Sequence[Clip], jobs: int
-) -> Iterator[NDArray[np.float32]]:
-    """Rows of each clip in order, computed by `jobs` threads; holds few clips at a time."""
-    first = clips[0]
-    title = f"features {first.machine} {first.path.parent.name}"
-    ahead = 8 * jobs
-    # Threads within matrix products would compete with these, and change the last bits.
-    one = threadpool_limits(1, user_api="blas")
-    with one, reused_memory(), ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(compute, clip.path) for clip in clips[:ahead]]
-        for index in tqdm(range(len(clips)), desc=title, unit="clip", leave=False, delay=1):
-            row = waiting[index % ahead].result()
-            if index + ahead < len(clips):
-                waiting[index % ahead] = pool.submit(compute, clips[index + ahead].path)
-            yield row
+def _check_channels(order: _Order, path: Path, channels: int, first_channels: int) -> None:
+    if order.mono is True and channels != 1:
+        raise UserError(
+            f"{path}: has {channels} channel(s), expected 1; "
+            "set --mono False if all clips have several"
+        )
+    if order.mono is False and channels == 1:
+        raise UserError(
+            f"{path}: has 1 channel(s), expected several; set --mono True if all clips have one"
+        )
+    if order.mono is not None and channels != first_channels:
+        raise UserError(
+            f"{path}: has {channels} channel(s), {order.clips[0].file_name} has {first_channels}; "
+            "convert or remove it, all clips of a machine type must agree"
+        )
 
 
 def available_cores() -> int:

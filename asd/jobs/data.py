@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
-from asd.audio.features import Features
+from asd.audio.features import Feature, Features, LogMelFeature, Waveform
 from asd.audio.logmel import LogMelParameters
-from asd.audio.store import FeatureSpec, load_features
+from asd.audio.store import load_features
 from asd.challenge import layout
 from asd.clips import Clip
 from asd.config import Config
@@ -47,7 +47,7 @@ def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Featur
         config.split,
         clips[0].machine,
     )
-    return load_features(clips, feature_spec(config), folder, threads)
+    return load_features(clips, feature(config), folder, threads, mono=_is_mono(config))
 
 
 def training_data(
@@ -92,7 +92,10 @@ def challenge_data(config: Config, threads: int) -> tuple[list[Clip], Features]:
     folder = layout.year_folder(
         config.feature_directory or config.dataset_directory, config.challenge
     )
-    return clips, load_features(clips, feature_spec(config), folder / "processed", threads)
+    features = load_features(
+        clips, feature(config), folder / "processed", threads, mono=_is_mono(config)
+    )
+    return clips, features
 
 
 def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
@@ -119,8 +122,10 @@ def known_test_clips(config: Config) -> list[Clip]:
     return clips
 
 
-def feature_spec(config: Config) -> FeatureSpec:
+def feature(config: Config) -> Feature:
     """What the system is given of each clip."""
+    if system_class(config.model).feature_kind == "waveform":
+        return Waveform(config.channel)
     logmel = LogMelParameters(
         n_mels=config.n_mels,
         n_fft=config.n_fft,
@@ -130,6 +135,8 @@ def feature_spec(config: Config) -> FeatureSpec:
         fmax=config.fmax,
         win_length=config.win_length,
     )
-    is_logmel = system_class(config.model).feature_kind == "logmel"
-    mono = config.challenge.channels == 1 if config.mono is None else config.mono
-    return FeatureSpec(logmel if is_logmel else None, config.channel, 1 if mono else 2)
+    return LogMelFeature(logmel, config.channel)
+
+
+def _is_mono(config: Config) -> bool:
+    return config.challenge.channels == 1 if config.mono is None else config.mono

@@ -23,6 +23,7 @@ class Waves:
     ----------
     rows
         Samples of all clips, shape (samples,): on the device if they fit, else on the CPU.
+        Float32, or int16 where there is a `scale`.
     starts, lengths
         First sample and number of samples of each clip, shape (clips,), int64, on the CPU.
     """
@@ -30,6 +31,7 @@ class Waves:
     rows: Tensor
     starts: Tensor
     lengths: Tensor
+    scale: float | None = None
 
     @classmethod
     def place(cls, features: Features, device: torch.device) -> "Waves":
@@ -39,21 +41,24 @@ class Waves:
             free, _ = torch.cuda.mem_get_info(device)
             if rows.nbytes <= _SHARE_OF_DEVICE * free:
                 rows = rows.to(device)
-        return cls(rows, torch.from_numpy(features.starts), torch.from_numpy(features.lengths))
+        starts, lengths = torch.from_numpy(features.starts), torch.from_numpy(features.lengths)
+        return cls(rows, starts, lengths, features.scale)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def random_crops(self, clips: Tensor, width: int, generator: Generator) -> Tensor:
         """A piece from anywhere in each of `clips` (their indices), shape (n, width)."""
-        starts, lengths = self.starts[clips], self.lengths[clips]
-        offsets = random_offsets(lengths, width, generator)
-        return gather_crops(self.rows, starts, lengths, offsets, width)
+        return self._crops(clips, random_offsets(self.lengths[clips], width, generator), width)
 
     def first_crops(self, clips: Tensor, width: int) -> Tensor:
         """The piece at the start of each of `clips`, shape (n, width)."""
+        return self._crops(clips, torch.zeros_like(clips), width)
+
+    def _crops(self, clips: Tensor, offsets: Tensor, width: int) -> Tensor:
         starts, lengths = self.starts[clips], self.lengths[clips]
-        return gather_crops(self.rows, starts, lengths, torch.zeros_like(starts), width)
+        crops = gather_crops(self.rows, starts, lengths, offsets, width)
+        return crops if self.scale is None else crops.float().mul_(self.scale)
 
 
 def random_offsets(lengths: Tensor, width: int, generator: Generator) -> Tensor:
