@@ -132,17 +132,3 @@ def resample(wave: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray
 
     changed: NDArray[np.float32] = soxr.resample(wave.T, rate_hz, wanted_hz, quality="HQ")
     return changed.T
-
-
-def read_rate(path: Path) -> int:
-    """The sampling rate of a recording in Hz.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read.
-    """
-    try:
-        return int(soundfile.info(str(path)).samplerate)
-    except (OSError, soundfile.LibsndfileError):
-        return read_recording(path).rate_hz  # which says what is wrong, or knows more headers

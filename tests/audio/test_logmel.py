@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.audio.logmel import LogMel, LogMelParameters
-from asd.audio.wav import read_samples
+from asd.audio.recording import read_recording
 from asd.errors import UserError
 
 RATE_HZ = 16000
@@ -32,7 +32,7 @@ def assert_close_in_db(found, expected):
 @pytest.mark.parametrize("name", ["fan_train", "fan_test"])
 def test_frames_are_those_of_the_public_baseline(data_folder, name):
     golden = np.load(data_folder / "audio" / f"{name}.npy")
-    samples = read_samples(data_folder / "audio" / f"{name}.wav")
+    ((samples,), _) = read_recording(data_folder / "audio" / f"{name}.wav")
     frames = LogMel(LogMelParameters(), RATE_HZ)(samples)
     assert frames.dtype == np.float32
     assert frames.flags.c_contiguous

@@ -1,11 +1,16 @@
 """Wav files are built byte by byte here, so that every oddity is there on purpose."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
-from asd.audio.wav import WavHeader, read_header, read_samples
+from asd.audio.recording import read_recording
+from asd.audio.wav import decode, find_sound
 from asd.errors import UserError
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -41,31 +46,23 @@ def plain_wav(data=None, **options):
     return riff(chunk(b"fmt ", form(**options)), chunk(b"data", content))
 
 
+def read(path):
+    """The samples of a file of one channel."""
+    ((samples,), _) = read_recording(path)
+    return samples
+
+
 def test_sixteen_bit_samples_are_fractions_of_full_scale(put):
-    path = put(plain_wav())
-    assert read_header(path) == WavHeader(16000, 1, 6)
-    samples = read_samples(path)
-    assert samples.dtype == np.float32
-    assert samples.tolist() == [0, 1 / 32768, -1 / 32768, 0.5, -1, 32767 / 32768]
+    wave, rate_hz = read_recording(put(plain_wav()))
+    assert rate_hz == 16000
+    assert wave.dtype == np.float32
+    assert wave.tolist() == [[0, 1 / 32768, -1 / 32768, 0.5, -1, 32767 / 32768]]
 
 
 def test_header_tells_rate_and_channels(put):
-    path = put(plain_wav(channels=2, rate_hz=48000))
-    assert read_header(path) == WavHeader(48000, 2, 3)
-
-
-def test_channels_left_right_and_their_mean(put):
-    path = put(plain_wav(channels=2))
-    assert read_samples(path, "left").tolist() == [0, -1 / 32768, -1]
-    assert read_samples(path, "right").tolist() == [1 / 32768, 0.5, 32767 / 32768]
-    expected = [0.5 / 32768, (0.5 - 1 / 32768) / 2, -0.5 / 32768]
-    np.testing.assert_allclose(read_samples(path, "mix"), expected, rtol=1e-6)
-    assert read_samples(path, "left").flags.c_contiguous
-
-
-def test_mix_of_a_mono_file_is_the_file(put):
-    path = put(plain_wav())
-    assert np.array_equal(read_samples(path, "mix"), read_samples(path, "left"))
+    wave, rate_hz = read_recording(put(plain_wav(channels=2, rate_hz=48000)))
+    assert rate_hz == 48000
+    assert wave.tolist() == [[0, -1 / 32768, -1], [1 / 32768, 0.5, 32767 / 32768]]
 
 
 @pytest.mark.parametrize("odd", [b"INFOx", b"INFOxy"], ids=["odd length", "even length"])
@@ -73,51 +70,179 @@ def test_other_chunks_before_and_after_the_sound_are_passed_over(put, odd):
     note = chunk(b"LIST", odd)
     data = chunk(b"data", SAMPLES.tobytes())
     path = put(riff(note, chunk(b"fmt ", form()), note, note, data, note))
-    assert read_header(path).samples == 6
-    assert np.array_equal(read_samples(path), read_samples(put(plain_wav())))
+    assert np.array_equal(read(path), read(put(plain_wav())))
+    assert len(read(path)) == 6
 
 
 def test_extensible_format(put):
     guid = struct.pack("<H", PCM) + bytes.fromhex("000000001000800000aa00389b71")
     extended = form(tag=EXTENSIBLE) + struct.pack("<HHI", 22, 16, 4) + guid
     path = put(riff(chunk(b"fmt ", extended), chunk(b"data", SAMPLES.tobytes())))
-    assert read_header(path) == WavHeader(16000, 1, 6)
-    assert read_samples(path)[3] == 0.5
+    assert np.array_equal(read(path), read(put(plain_wav())))
+    assert read(path)[3] == 0.5
 
 
 def test_twenty_four_bit_samples(put):
     values = [0, 1, -1, 2**22, -(2**23)]
     data = b"".join(v.to_bytes(3, "little", signed=True) for v in values)
     path = put(plain_wav(data, bits=24))
-    assert read_header(path).samples == 5
-    assert read_samples(path).tolist() == [0, 2**-23, -(2**-23), 0.5, -1]
+    assert read(path).tolist() == [0, 2**-23, -(2**-23), 0.5, -1]
 
 
 def test_float_samples_are_taken_as_they_are(put):
     values = np.array([0.25, -1.5, 3e4], dtype="<f4")
     path = put(plain_wav(values.tobytes(), bits=32, tag=FLOAT))
-    assert read_samples(path).tolist() == values.tolist()
+    assert read(path).tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("channel", ["left", "mix"])
-def test_values_that_are_no_numbers_are_refused(put, bad, channel):
+def test_values_that_are_no_numbers_are_refused(put, bad):
     values = np.array([0.5, bad, 0.25, 0.5], dtype="<f4")
     path = put(plain_wav(values.tobytes(), bits=32, tag=FLOAT))
     with pytest.raises(UserError, match=r"section_00_0000\.wav: holds samples that are NaN"):
-        read_samples(path, channel)
+        read(path)
 
 
 def test_infinities_of_both_signs_do_not_cancel(put):
     values = np.array([np.inf, -np.inf], dtype="<f4")
     with pytest.raises(UserError, match="NaN or infinite"):
-        read_samples(put(plain_wav(values.tobytes(), bits=32, tag=FLOAT)))
+        read(put(plain_wav(values.tobytes(), bits=32, tag=FLOAT)))
 
 
 def test_large_finite_values_are_not_mistaken_for_infinity(put):
     values = np.full(8, 3e38, dtype="<f4")
     path = put(plain_wav(values.tobytes(), bits=32, tag=FLOAT))
-    assert np.isfinite(read_samples(path)).all()
+    assert np.isfinite(read(path)).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "tag"), [(8, PCM), (16, PCM), (24, PCM), (32, PCM), (32, FLOAT), (64, FLOAT)]
+)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_samples_of_every_plain_coding_are_those_of_libsndfile(rng, bits, tag, channels):
+    count = 50 * channels
+    data = rng.bytes(count * bits // 8)
+    if tag == FLOAT:
+        data = rng.normal(size=count).astype(f"<f{bits // 8}").tobytes()
+    content = plain_wav(data, bits=bits, tag=tag, channels=channels)
+    expected, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    assert np.array_equal(decode(content, find_sound(content)), expected.T)
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"])
+def test_other_codings_are_left_to_libsndfile(tmp_path, rng, subtype):
+    samples = rng.uniform(-0.5, 0.5, 5000)
+    soundfile.write(tmp_path / "x.wav", samples, 16000, subtype=subtype)
+    expected, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+    assert np.array_equal(read(tmp_path / "x.wav"), expected)
+
+
+def header(length, riff=0, before=b""):
+    """The beginning of a plain file whose lengths are as given."""
+    start = b"RIFF" + struct.pack("<I", riff) + b"WAVE" + before + chunk(b"fmt ", form())
+    return start + b"data" + struct.pack("<I", length)
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0])
+@pytest.mark.parametrize("riff", [0xFFFFFFFF, 0x7FFFF024, 0])
+def test_sound_of_unknown_length_goes_on_to_the_end_of_the_file(put, length, riff):
+    content = header(length, riff) + SAMPLES.tobytes()
+    assert np.array_equal(read(put(content)), SAMPLES / 32768)
+    cut = put(content[:-1])  # the program was stopped within a sample
+    assert np.array_equal(read(cut), SAMPLES[:-1] / 32768)
+
+
+def rf64(data_length, magic=b"RF64"):
+    sizes = struct.pack("<QQQI", 72 + 12, data_length, 6, 0)
+    start = magic + struct.pack("<I", 0xFFFFFFFF) + b"WAVE" + chunk(b"ds64", sizes)
+    return start + chunk(b"fmt ", form()) + b"data" + struct.pack("<I", 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("magic", [b"RF64", b"BW64"])
+def test_long_wav_files_are_read(put, magic):
+    content = rf64(12, magic) + SAMPLES.tobytes() + chunk(b"LIST", b"INFOx")
+    assert np.array_equal(read(put(content)), SAMPLES / 32768)
+    content = rf64(2**64 - 1, magic) + SAMPLES.tobytes()  # written to a pipe
+    assert np.array_equal(read(put(content)), SAMPLES / 32768)
+
+
+def test_long_wav_files_of_libsndfile_are_read(tmp_path, rng):
+    samples = rng.integers(-(2**15), 2**15, (100, 2), dtype=np.int16)
+    soundfile.write(tmp_path / "x.wav", samples, 16000, format="RF64")
+    assert (tmp_path / "x.wav").read_bytes()[:4] == b"RF64"
+    assert np.array_equal(read_recording(tmp_path / "x.wav").wave, samples.T / 32768)
+
+
+def with_format(**changes):
+    """A plain file in whose header some words are others."""
+    words = {"tag": 1, "channels": 1, "rate": 16000, "second": 32000, "frame": 2, "bits": 16}
+    words |= changes
+    return riff(
+        chunk(b"fmt ", struct.pack("<HHIIHH", *words.values())), chunk(b"data", SAMPLES.tobytes())
+    )
+
+
+LIES = {
+    "bits": (with_format(bits=24), "1 channel(s) of 24 bits do not take the 2 bytes"),
+    "channels": (with_format(channels=2), "2 channel(s) of 16 bits do not take the 2 bytes"),
+    "block": (with_format(frame=4), "1 channel(s) of 16 bits do not take the 4 bytes"),
+    "rate": (with_format(rate=8000), "8000 samples of 2 bytes a second are not the 32000 bytes"),
+    "bytes a second": (with_format(second=16000), "are not the 16000 bytes that its header says"),
+    "no channel": (with_format(channels=0), "its header says 0 channels, 16000 Hz and 2 bytes"),
+    "no rate": (with_format(rate=0), "its header says 1 channels, 0 Hz"),
+    "bits, block and bytes a second": (
+        riff(chunk(b"fmt ", form(bits=24)), chunk(b"data", bytes(320))),
+        "320 bytes of sound are no multiple of the 3 that a sample of all channels takes",
+    ),
+    "a length that is too short": (
+        header(6) + SAMPLES.tobytes(), "its sound is 6 bytes long, but 6 bytes follow that are"
+    ),
+    "a length that is too short by one sample": (
+        header(10) + SAMPLES.tobytes(), "its sound is 10 bytes long, but 2 bytes follow"
+    ),
+    "a short length, silence after it": (header(4) + bytes(80), "4 bytes long, but 76 bytes"),
+    "a long length": (rf64(14) + SAMPLES.tobytes(), "is truncated, 2 of 14 bytes"),
+    "a part after the sound that is cut": (
+        header(12) + SAMPLES.tobytes() + chunk(b"LIST", b"INFO")[:-2], "but 10 bytes follow"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_header_that_lies_is_refused(put, kind):
+    content, expected = LIES[kind]
+    path = put(content)
+    with pytest.raises(UserError) as caught:
+        read_recording(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_programs_that_leave_the_bytes_a_second_empty_are_believed(put):
+    assert len(read(put(with_format(second=0)))) == 6
+
+
+WHOLE = plain_wav(np.arange(-500, 500, dtype="<i2").tobytes())
+
+
+@given(st.data())
+def test_no_changed_header_gives_other_samples_unsaid(data):
+    """Any byte of the header may have any value: the sound is the same, or the file is refused,
+    or it is said to be another kind altogether."""
+    content = bytearray(WHOLE)
+    place = data.draw(st.integers(0, 43))
+    content[place] = data.draw(st.integers(0, 255))
+    try:
+        sound = find_sound(bytes(content))
+    except UserError:
+        return
+    if sound.is_plain:
+        expected = decode(WHOLE, find_sound(WHOLE))
+        found = decode(bytes(content), sound)
+        assert np.array_equal(found, expected)
+        assert sound.sample_rate_hz == 16000
 
 
 DAMAGED = {
@@ -145,18 +270,8 @@ def test_a_damaged_file_is_named_with_what_is_wrong(put, kind):
     content, expected = DAMAGED[kind]
     path = put(content)
     with pytest.raises(UserError) as caught:
-        read_header(path)
+        read_recording(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert expected in message
     assert "\n" not in message
-
-
-def test_missing_file_and_folder_in_place_of_a_file(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.wav: cannot be read .*No such file"):
-        read_header(tmp_path / "gone.wav")
-    (tmp_path / "folder.wav").mkdir()
-    with pytest.raises(UserError, match=r"folder\.wav: cannot be read"):
-        read_header(tmp_path / "folder.wav")
-    with pytest.raises(UserError, match=r"gone\.wav: cannot be read as a wav file"):
-        read_samples(tmp_path / "gone.wav")

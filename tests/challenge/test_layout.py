@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,102 @@ def test_an_empty_folder_is_named(tmp_path, put):
 def test_clips_whose_ending_is_in_capitals_are_named(tmp_path, put):
     put("train/section_00_source_train_normal_0000_x.WAV")
     with pytest.raises(UserError, match=r"; rename section_00\S+_x\.WAV .* in \.wav, in small"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+UNUSED = [
+    "section_00_source_train_normal_0001_x.WAV",
+    "section_00_source_train_normal_0001_x.Wav",
+    "section_00_source_train_normal_0001_x.flac",
+    "section_00_source_train_normal_0001_x.wav.part",
+    "section_00_source_train_normal_0001_x.wav ",
+    "more/section_00_source_train_normal_0001_x.wav",
+    "a_list.txt",
+]
+CLIP = "section_00_source_train_normal_0000_x.wav"
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_what_is_not_used_is_told(tmp_path, put, caplog, name):
+    put(f"train/{CLIP}", f"train/{name}", f"train/.{CLIP}", "train/Thumbs.db")
+    assert names(layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")) == [CLIP]
+    folder = tmp_path / "dcase2023t2" / "dev_data" / "raw" / "fan" / "train"
+    assert caplog.messages == [
+        f"{folder}: 1 of 2 entries are not used, such as {name.split('/')[0]!r}; clips are files "
+        "whose names end in .wav, in small letters"
+    ]
+
+
+def test_all_that_is_not_used_is_told_in_one_line_with_a_sound_as_example(tmp_path, put, caplog):
+    put(f"train/{CLIP}", *(f"train/{name}" for name in UNUSED))
+    layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+    (message,) = caplog.messages
+    assert f"7 of 8 entries are not used, such as {UNUSED[0]!r}" in message
+
+
+COPIES = [
+    "(1)", "- Copy", "- Copy (2)", "- コピー", "copy", "copy 2", "(copy)", "(3rd copy)",
+    "(Ann's conflicted copy 2024-05-01)",
+]  # fmt: skip
+SYNCHRONISED = [".sync-conflict-20240501-101112-ABCDEF", "_conflict-20240501-101112", ".Conflict"]
+
+
+@pytest.fixture(params=[f" {copy}" for copy in COPIES] + SYNCHRONISED)
+def copy_name(request):
+    return CLIP.replace(".wav", f"{request.param}.wav")
+
+
+def write_contents(tmp_path, **contents):
+    folder = tmp_path / "dcase2023t2" / "dev_data" / "raw" / "fan" / "train"
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_copies_with_equal_bytes_are_told_and_left_out(tmp_path, caplog, copy_name):
+    folder = write_contents(tmp_path, **{CLIP: b"sound", copy_name: b"sound"})
+    assert names(layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")) == [CLIP]
+    assert caplog.messages == [
+        f"{folder}: 1 of 2 files are copies of others and left out, such as {copy_name!r}; remove "
+        "them"
+    ]
+
+
+def test_copies_with_other_bytes_are_refused(tmp_path, copy_name):
+    folder = write_contents(tmp_path, **{CLIP: b"sound", copy_name: b"noise"})
+    for name in (CLIP, copy_name):  # times say nothing
+        os.utime(folder / name, (1e9, 1e9))
+    with pytest.raises(UserError) as caught:
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+    assert str(caught.value) == (
+        f"{folder / copy_name}: is named like a copy of {CLIP}, but differs from it; keep one of "
+        "them"
+    )
+
+
+def test_copies_without_their_original_are_refused(tmp_path, copy_name):
+    write_contents(tmp_path, **{copy_name: b"sound"})
+    with pytest.raises(UserError, match=r"x.*\.wav: is named like a copy of .*, which is not here"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes on Windows")
+def test_a_pipe_named_like_a_clip_is_refused_at_once(tmp_path):
+    folder = write_contents(tmp_path)
+    os.mkfifo(folder / CLIP)
+    with pytest.raises(UserError, match=rf"{CLIP}: is not a file \(but a folder, a pipe, a dev"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+
+
+def test_a_folder_or_a_link_to_nothing_named_like_a_clip_is_refused(tmp_path):
+    folder = write_contents(tmp_path)
+    (folder / CLIP).mkdir()
+    with pytest.raises(UserError, match=f"{CLIP}: is not a file"):
+        layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
+    (folder / CLIP).rmdir()
+    (folder / CLIP).symlink_to("nowhere.wav")
+    with pytest.raises(UserError, match=f"{CLIP}: is not a file"):
         layout.train_clips(tmp_path, YEAR_2023, "dev", "fan")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.challenge.names import ClipName, parse_clip, parse_clip_name
+from asd.challenge.names import ClipName, copied_from, parse_clip, parse_clip_name
 from asd.clips import Clip
 from asd.errors import UserError
 
@@ -84,6 +84,10 @@ def test_a_text_is_refused_or_comes_back(text):
         "normal_id_00.wav",
         "broken_id_00_00000000.wav",
         "section_00_source_train_normal_0000x.wav",
+        "section_\u0660\u0660_source_train_normal_0000.wav",  # Arabic digits
+        "section_00_source_train_normal_\uff10\uff11.wav",  # wide ones
+        "normal_id_0\u0660_00000000.wav",
+        "id_00_\u0967.wav",
         "",
     ],
 )
@@ -123,3 +127,15 @@ def test_an_unlabelled_clip_is_source_and_without_attributes(name):
 def test_the_word_target_among_attributes_makes_no_target_clip():
     name = "section_00_source_train_normal_0000_speed_target.wav"
     assert not Clip(Path(name), "fan", parse_clip_name(name)).is_target
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_organisers_names_are_no_copies_and_those_of_copies_lead_to_them(name):
+    assert copied_from(name) is None
+    assert copied_from(name.replace(".wav", " (1).wav")) == name
+    assert copied_from(name.replace(".wav", " (1) - Copy.wav")) == name.replace(".wav", " (1).wav")
+
+
+def test_numbers_in_brackets_within_a_name_make_no_copy():
+    assert copied_from("section_00_0000_speed (1) of 2.wav") is None
+    assert copied_from("section_00_0000_speed(1).wav") is None
