@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from asd.audio.clip_set import ClipSet, FeatureSource
 from asd.audio.features import Feature, Features
-from asd.audio.recording import is_finite, read_rate, read_recording
+from asd.audio.recording import is_finite, read_recording
 from asd.clips import Clip
 from asd.errors import UserError
 
@@ -83,12 +84,20 @@ def computed_features(rate_hz: int | None = None) -> FeatureSource:
     """
 
     def source(clips: Sequence[Clip], feature: Feature) -> Features:
-        rate = rate_hz or min(read_rate(clip.path) for clip in clips)
+        rate = rate_hz or min(_rate(clip.path) for clip in clips)
         values = [_compute(clip, feature, rate) for clip in clips]
         lengths = np.array([len(one) for one in values], dtype=np.int64)
         return Features(np.concatenate(values), np.cumsum(lengths) - lengths, lengths, rate)
 
     return source
+
+
+def _rate(path: Path) -> int:
+    """The sampling rate of a recording in Hz."""
+    try:
+        return int(soundfile.info(str(path)).samplerate)
+    except (OSError, soundfile.LibsndfileError):
+        return read_recording(path).rate_hz  # which says what is wrong, or knows more headers
 
 
 def _compute(clip: Clip, feature: Feature, rate_hz: int) -> Any:

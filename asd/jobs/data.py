@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from asd.audio.features import Feature, Features, LogMelFeature, Waveform
-from asd.audio.logmel import LogMelParameters
+from asd.audio.clip_set import ClipSet, FeatureSource
+from asd.audio.features import Feature, Features
 from asd.audio.store import load_features
 from asd.challenge import layout
 from asd.clips import Clip
@@ -42,21 +42,8 @@ def find_clips(config: Config, machine: str, part: Part) -> list[Clip]:
     return find(config.dataset_directory, challenge, split, machine)
 
 
-def find_features(config: Config, clips: Sequence[Clip], threads: int) -> Features:
-    """Features of clips of one machine type, from the store."""
-    folder = layout.features_folder(
-        config.feature_directory or config.dataset_directory,
-        config.challenge,
-        config.split,
-        clips[0].machine,
-    )
-    return load_features(clips, feature(config), folder, threads, mono=_is_mono(config))
-
-
-def training_data(
-    config: Config, machine: str, sections: Sequence[str], threads: int
-) -> tuple[list[Clip], Features]:
-    """Training clips of some sections of a machine type, and their features.
+def machine_clips(config: Config, machine: str, part: Part, threads: int) -> ClipSet:
+    """Training or test clips of a machine type.
 
     Raises
     ------
@@ -112,10 +99,22 @@ def challenge_clips(config: Config, threads: int) -> ClipSet:
     folder = layout.year_folder(
         config.feature_directory or config.dataset_directory, config.challenge
     )
-    features = load_features(
-        clips, feature(config), folder / "processed", threads, mono=_is_mono(config)
+    return ClipSet(
+        clips,
+        stored_features(config, folder / "processed", threads),
+        label_only_clips=_test_clips_at_hand(config),
+        year=config.challenge.year,
     )
-    return clips, features
+
+
+def stored_features(config: Config, folder: Path, threads: int) -> FeatureSource:
+    """Features from the stores in a folder, computed into it where they are not there."""
+    mono = config.challenge.channels == 1 if config.mono is None else config.mono
+
+    def source(clips: Sequence[Clip], feature: Feature) -> Features:
+        return load_features(clips, feature, folder, threads, mono=mono)
+
+    return source
 
 
 def _machines_at_hand(config: Config) -> list[tuple[str, str]]:
@@ -140,23 +139,3 @@ def _test_clips_at_hand(config: Config) -> list[Clip]:
         with suppress(UserError):
             clips += find_clips(replace(config, is_auto_download=False), machine, "test")
     return clips
-
-
-def feature(config: Config) -> Feature:
-    """What the system is given of each clip."""
-    if system_class(config.model).feature_kind == "waveform":
-        return Waveform(config.channel)
-    logmel = LogMelParameters(
-        n_mels=config.n_mels,
-        n_fft=config.n_fft,
-        hop_length=config.hop_length,
-        power=config.power,
-        fmin=config.fmin,
-        fmax=config.fmax,
-        win_length=config.win_length,
-    )
-    return LogMelFeature(logmel, config.channel)
-
-
-def _is_mono(config: Config) -> bool:
-    return config.challenge.channels == 1 if config.mono is None else config.mono
