@@ -20,12 +20,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge, LabelList
-from asd.challenge.download.lock import as_user_error, check_space, exclusive_lock
+from asd.challenge.download.disk import as_user_error, check_space
 from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
 from asd.challenge.layout import machine_folder, split_folder
 from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
 from asd.files import folder_aside, write_aside
+from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +275,7 @@ def rename_eval_clips(
         )
     labels = load_labels(data, challenge, list_path, allow_wrong, patience)
     counts = {}
-    with exclusive_lock(raw.parent, "rename"):
+    with exclusive_lock(raw.parent / ".rename.lock", "renaming"):
         for machine, rows in labels.items():
             folder = machine_folder(data, challenge, "eval", machine)
             clips = _test_clips(folder, challenge)

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from asd.challenge.catalog import Challenge
-from asd.challenge.download.lock import as_user_error, exclusive_lock
+from asd.challenge.download.disk import as_user_error
 from asd.challenge.download.transfer import RetryPolicy, fetch_file
 from asd.challenge.download.unpack import BadArchiveError, check_md5, unpack
 from asd.challenge.download.zenodo import ZENODO, ZenodoFile, read_record, record_number
 from asd.challenge.layout import machine_folder, split_folder
 from asd.errors import UserError
 from asd.files import write_json
+from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def download(
         reached; the disk is full or cannot be written to.
     """
     zenodo = _Zenodo(base_url, patience or RetryPolicy())
-    with exclusive_lock(split_folder(data, challenge, split), "download"):
+    with exclusive_lock(split_folder(data, challenge, split) / ".download.lock", "download"):
         for machine in machines:
             folder = machine_folder(data, challenge, split, machine)
             missing = [p for p in parts if not _is_there(folder, p, challenge)]

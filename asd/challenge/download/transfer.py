@@ -19,7 +19,7 @@ from urllib.error import HTTPError, URLError
 from tqdm import tqdm
 
 from asd import __version__
-from asd.challenge.download.lock import as_user_error, check_space
+from asd.challenge.download.disk import as_user_error, check_space
 from asd.errors import UserError
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from asd.challenge.download.lock import as_user_error, check_space
+from asd.challenge.download.disk import as_user_error, check_space
 from asd.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
