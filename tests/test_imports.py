@@ -118,7 +118,7 @@ def loaded_by(statement):
     return {name.partition(".")[0] for name in done.stdout.split("\n")[-2].split()}
 
 
-HEAVY = {"torch", "librosa", "matplotlib", "seaborn", "sklearn", "scipy", "soundfile"}
+HEAVY = {"torch", "librosa", "matplotlib", "seaborn", "sklearn", "scipy", "soundfile", "requests"}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ HEAVY = {"torch", "librosa", "matplotlib", "seaborn", "sklearn", "scipy", "sound
         "import asd.cli",
         "from asd.cli import main; main(['train', '-d', '--epochs', 'x'])",
         "import asd.config; asd.config.load_config(None, {}).machines",
+        "import asd.challenge.labels, asd.challenge.unify",
     ],
 )
 def test_the_command_line_answers_without_loading_heavy_libraries(statement):

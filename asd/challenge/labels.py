@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge, LabelList
 from asd.challenge.download.disk import as_user_error, check_space
-from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
+from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.layout import machine_folder, split_folder
 from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
@@ -143,6 +143,8 @@ def _check_list(path: Path, published: LabelList | None, allow_wrong: bool) -> N
 
 
 def _download_list(folder: Path, wanted: LabelList, patience: RetryPolicy | None) -> Path:
+    from asd.challenge.download.transfer import fetch_bytes  # loads an HTTP library
+
     content = fetch_bytes(wanted.url, patience or RetryPolicy())
     digest = _sha256(content)
     if digest != wanted.sha256:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from asd.challenge.download.transfer import RetryPolicy
+from asd.challenge.download.policy import RetryPolicy
 
 
 class ZenodoServer(ThreadingHTTPServer):

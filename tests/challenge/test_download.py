@@ -20,6 +20,7 @@ from asd.challenge.catalog import load_challenge
 from asd.challenge.download import dataset as room
 from asd.challenge.download import disk, transfer
 from asd.challenge.download.dataset import download
+from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.download.transfer import fetch_file
 from asd.challenge.layout import test_clips as clips_for_testing
 from asd.challenge.layout import train_clips
@@ -271,7 +272,9 @@ def test_server_that_ignores_ranges(zenodo, get, fan_zip):
 def test_changed_file_is_not_glued_to_the_old_part(zenodo, patience, tmp_path):
     target = tmp_path / "x.bin"
     zenodo.files["/x"] = b"new" * 1000
-    first = transfer._Download(zenodo.url + "/x", tmp_path / "x.bin.part", None, patience, _bar())
+    url, part = zenodo.url + "/x", tmp_path / "x.bin.part"
+    session = transfer._session(url, patience)
+    first = transfer._Download(url, part, None, patience, _bar(), session)
     zenodo.faults["/x"] = [("drop", 700)]
     with pytest.raises(transfer._BrokenError):
         first.attempt()
@@ -343,8 +346,12 @@ def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
 
 
 def test_pauses_double_up_to_a_minute():
-    patience = transfer.RetryPolicy(backoff_s=1.0)
-    assert [patience.pause_s(n) for n in (1, 2, 3, 9)] == [1, 2, 4, 60]
+    retry = transfer._Retry.of("http://x", RetryPolicy(retries=9, backoff_s=1.0))
+    pauses = []
+    for _ in range(9):
+        retry = retry.increment("GET", "/", error=OSError("broken"))
+        pauses.append(retry.get_backoff_time())
+    assert pauses == [0, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_nobody_answers(patience, tmp_path, zenodo):

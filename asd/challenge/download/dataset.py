@@ -17,7 +17,8 @@ from typing import Any
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.download.disk import as_user_error
-from asd.challenge.download.transfer import RetryPolicy, fetch_file
+from asd.challenge.download.policy import RetryPolicy
+from asd.challenge.download.transfer import fetch_file
 from asd.challenge.download.unpack import BadArchiveError, check_md5, unpack
 from asd.challenge.download.zenodo import ZENODO, ZenodoFile, read_record, record_number
 from asd.challenge.layout import machine_folder, split_folder

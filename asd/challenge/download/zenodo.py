@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
+from asd.challenge.download.policy import RetryPolicy
+from asd.challenge.download.transfer import fetch_bytes
 from asd.errors import UserError
 
 ZENODO = "https://zenodo.org"
