@@ -4,11 +4,13 @@ import logging
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
 import time
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from asd import __version__
 from asd.challenge.catalog import load_challenge
 from asd.challenge.download import dataset as room
 from asd.challenge.download import disk, transfer
@@ -343,6 +346,142 @@ def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
     zenodo.faults[DEV] = [("status", 429, {"Retry-After": "3600"})]
     with pytest.raises(UserError, match="asks to wait 3600 s"):
         get()
+
+
+def test_requests_name_program_and_project(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    get()
+    agents = {headers["User-Agent"] for _, headers in zenodo.requests}
+    assert agents == {f"asd/{__version__} ({transfer._PROJECT})"}
+    assert transfer._PROJECT.startswith("https://")
+
+
+def test_refused_program_is_told_so_at_once(zenodo, patience, tmp_path):
+    zenodo.files["/x"] = b"x"
+    zenodo.faults["/x"] = [403]
+    with pytest.raises(UserError) as caught:
+        fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)
+    assert str(caught.value) == (
+        f"{zenodo.url}/x: the server refuses this program (HTTP status 403 Forbidden); "
+        "try again in an hour, or get the file with a browser"
+    )
+    assert zenodo.count("/x") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (429, {"X-RateLimit-Reset": "+240"}, 240),
+        (429, {"X-RateLimit-Reset": "+240", "Retry-After": "7"}, 7),
+        (429, {"X-RateLimit-Reset": "+240", "Retry-After": "\u00b2"}, 240),
+        (429, {"X-RateLimit-Reset": "-5"}, 0),
+        (500, {"X-RateLimit-Reset": "+240"}, 0),  # Zenodo sends it with every answer
+        (429, {"X-RateLimit-Reset": "\u00b2"}, 0),
+        (429, {"Retry-After": "\u00b2"}, 0),
+        (429, {"Retry-After": "9" * 5000}, 0),
+        (429, {"Retry-After": "Mon, 99 Foo 99999999999999 99:99:99 GMT"}, 0),
+        (429, {"Retry-After": "1.5e3"}, 0),
+        (429, {}, 0),
+    ],
+)
+def test_pause_is_what_the_rate_limit_says(
+    zenodo, get, fan_zip, patience, monkeypatch, status, headers, expected
+):
+    zenodo.add_file(DEV, fan_zip)
+    headers = {
+        name: str(int(time.time()) + int(value)) if value[0] in "+-" else value
+        for name, value in headers.items()
+    }
+    zenodo.faults[DEV] = [("status", status, headers)]
+    pauses = []
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    assert tree(get(patience=replace(patience, longest_wait_s=900))) == FAN
+    # The first pause of urllib3 has no length.
+    assert pauses == [pytest.approx(expected, abs=2)]
+
+
+def test_too_far_a_reset_is_left_to_the_user(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    reset = str(int(time.time()) + 4000)
+    zenodo.faults[DEV] = [("status", 429, {"X-RateLimit-Reset": reset})]
+    with pytest.raises(UserError, match=r"asks to wait (3999|4000) s \(HTTP status 429\)"):
+        get()
+
+
+def test_retries_are_told_with_reason_and_pause(zenodo, get, fan_zip, caplog):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [503, ("drop", 0)]
+    assert tree(get()) == FAN
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told[0] == f"{zenodo.url}{DEV}: HTTP status 503; trying again in 0 s"
+    assert told[1].startswith(f"{zenodo.url}{DEV}: ")
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("length", ["abc", "\u00b2", "-7", "9" * 5000, "1e3"])
+def test_length_that_is_none(zenodo, get, fan_zip, length):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("length", length)]
+    zenodo.faults[DEV_API] = [("length", length)]
+    assert tree(get()) == FAN
+
+
+def test_absurd_length_is_a_matter_of_space(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("length", "9" * 18)]
+    with pytest.raises(UserError, match=rf"disk is full \({'9' * 18} bytes are needed"):
+        get()
+
+
+def test_break_of_an_answer_in_chunks_is_resumed(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("chunked", 50_000)]
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == [None, "bytes=50000-"]
+
+
+def test_answer_without_end_is_cut_off(zenodo, patience, tmp_path, monkeypatch):
+    zenodo.files["/x"] = b""
+    zenodo.faults["/x"] = ["endless"] * 2
+    fetch_file(zenodo.url + "/x", tmp_path / "x", 100_000, patience)
+    assert 100_000 < (tmp_path / "x").stat().st_size < 10**6
+    monkeypatch.setattr(transfer, "_SMALL_BYTES", 100_000)
+    with pytest.raises(UserError, match="more than 100000 bytes"):
+        transfer.fetch_bytes(zenodo.url + "/x", patience)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["file:///etc/hostname", "http://[::1", "/x", "gopher://x", "http://\u00e9\u00ff.x:-1/"],
+)
+def test_redirects_to_nowhere(zenodo, patience, tmp_path, place):
+    zenodo.faults["/x"] = [("status", 302, {"Location": place})] * 40
+    with pytest.raises(UserError, match=r"/x: (cannot be downloaded|gave up)") as caught:
+        fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [204, 206, 300, 401, 418, 999])
+def test_other_answers_are_no_file(zenodo, patience, code):
+    zenodo.faults["/x"] = [code]
+    with pytest.raises(UserError, match=rf"cannot be downloaded \(HTTP status {code} "):
+        transfer.fetch_bytes(zenodo.url + "/x", patience)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no program to make a certificate")
+def test_certificate_that_nobody_trusts_is_not_tried_again(zenodo, patience, tmp_path):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
+         "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    zenodo.socket = context.wrap_socket(zenodo.socket, server_side=True)
+    url = zenodo.url.replace("http:", "https:")
+    with pytest.raises(UserError, match=r"/x: the server's certificate is not trusted \(self"):
+        transfer.fetch_bytes(url + "/x", patience)
 
 
 def test_pauses_double_up_to_a_minute():

@@ -262,7 +262,7 @@ class _Retry(Retry):
             wait_s = max(0.0, int(reset) - time.time())
         if wait_s is not None and wait_s > self.longest_wait_s:
             raise UserError(
-                f"{self.url}: the server asks to wait {wait_s:.0f} s (HTTP status "
+                f"{self.url}: the server asks to wait {min(wait_s, 1e9):.0f} s (HTTP status "
                 f"{response.status}); run the same command again after that"
             )
         return wait_s
