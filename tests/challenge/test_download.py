@@ -2,9 +2,11 @@ import io
 import json
 import logging
 import os
+import random
 import shutil
 import signal
 import ssl
+import stat
 import subprocess
 import sys
 import textwrap
@@ -25,6 +27,7 @@ from asd.challenge.download import disk, transfer
 from asd.challenge.download.dataset import download
 from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.download.transfer import fetch_file
+from asd.challenge.download.unpack import BadArchiveError, unpack
 from asd.challenge.layout import test_clips as clips_for_testing
 from asd.challenge.layout import train_clips
 from asd.errors import UserError
@@ -194,6 +197,137 @@ def test_supplemental_clips_of_2025_come_along(zenodo, get, pack):
     zenodo.add_file("/records/15097779/files/dev_fan.zip", pack(entries))
     raw = get(challenge=load_challenge("DCASE2025T2"))
     assert tree(raw) == {name for name in entries if not name.startswith("__")}
+
+
+# --- archives that the organisers replaced --------------------------------------------------------
+
+YEAR_2026 = load_challenge("DCASE2026T2")
+OLD_CAR = "/records/19336329/files/dev_ToyCar.zip"
+NEW_CAR = "/records/19336329/files/dev_ToyCar_r2.zip"
+CAR_2 = {f"ToyCar/train/{clip(0)}", f"ToyCar/train/{clip(2)}", f"ToyCar/test/{clip(0, 'test')}"}
+
+
+def before(challenge, old, new):
+    """The challenge year as its catalog entry was when `old` was the newest archive."""
+    archives = {
+        machine: tuple(url.replace(new, old) for url in urls)
+        for machine, urls in challenge.dev.archives.items()
+    }
+    return replace(challenge, dev=replace(challenge.dev, archives=archives))
+
+
+@pytest.fixture
+def old_car(zenodo, get, pack):
+    """A tree with the first archive's clips and a file of the user's, and the new one on offer."""
+    first = {f"ToyCar/train/{clip(n)}": b"old" for n in (0, 1)}
+    first[f"ToyCar/test/{clip(0, 'test')}"] = b"old"
+    zenodo.add_file(OLD_CAR, pack(first))
+    zenodo.add_file(NEW_CAR, pack(dict.fromkeys(sorted(CAR_2), b"new")))
+    raw = get(
+        machines=["ToyCar"], challenge=before(YEAR_2026, "dev_ToyCar.zip", "dev_ToyCar_r2.zip")
+    )
+    (raw / "ToyCar/train/mine.txt").touch()
+    return raw
+
+
+def test_replaced_archive_is_told_and_left_alone(zenodo, get, old_car, caplog):
+    there = tree(old_car)
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == there
+    assert zenodo.count(NEW_CAR) == 0
+    [warning] = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert warning == (
+        f"{old_car / 'ToyCar'}: the clips are of dev_ToyCar.zip of record 19336329, which the "
+        "organisers have replaced by dev_ToyCar_r2.zip; add --renew to get that"
+    )
+
+
+def test_renewing_leaves_no_clip_of_the_replaced_archive(zenodo, get, old_car, caplog):
+    (old_car / "ToyCar/test_rename").mkdir()
+    get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+    assert {(old_car / name).read_bytes() for name in CAR_2} == {b"new"}
+    assert [p.name for p in (old_car / "ToyCar").glob(".*.json")] == [".dev_ToyCar_r2.zip.json"]
+    assert "replaced by dev_ToyCar_r2.zip; getting that" in caplog.text
+    assert "test_rename/ has copies of the clips of dev_ToyCar.zip of record" in caplog.text
+    caplog.clear()
+    get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    assert zenodo.count(NEW_CAR) == 1
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_archive_of_the_same_name_in_a_new_record_is_another_one(zenodo, get, old_car):
+    other = OLD_CAR.replace("19336329", "77")
+    zenodo.add_file(other, zenodo.files[NEW_CAR])
+    get(machines=["ToyCar"], challenge=before(YEAR_2026, other[1:], NEW_CAR[1:]), renew=True)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+
+
+def test_lost_clips_of_a_replaced_archive_do_not_mix_with_new_ones(get, old_car):
+    (old_car / f"ToyCar/train/{clip(0)}").unlink()
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
+def test_renewal_that_is_stopped_is_done_by_the_next_download(get, old_car, monkeypatch, call):
+    """Stopped at each deletion (three clips, one stamp) and before the new clips are moved."""
+    calls, real = [], Path.unlink
+
+    def stop(path, *args, **options):
+        if path.suffix in (".wav", ".json"):
+            calls.append(path)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "unlink", stop)
+    if call == 5:
+        monkeypatch.setattr(
+            room, "_merge", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+    with pytest.raises(KeyboardInterrupt):
+        get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    monkeypatch.undo()
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+    assert {(old_car / name).read_bytes() for name in CAR_2} == {b"new"}
+
+
+def test_records_asked_for_names_are_current_without_asking(zenodo, get, pack, caplog):
+    add_2026(zenodo, pack)
+    for _ in range(2):
+        get("eval", ["ToyDrone"], YEAR_2026, renew=True)
+    assert zenodo.count("/api/records/20437238") == 1
+    assert "replaced" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archive": "other.zip"},
+        {"url": "http://x/y.zip"},
+        {"url": None},
+        {"parts": "train"},
+        {"clips": {"../train": 1}},
+        {"clips": {"train": "many"}},
+        {"clips": []},
+        {"complete": 1},
+        {"more": 1},
+        "",
+        "[]",
+        "[" * 100_000,
+        "\0",
+    ],
+    ids=str,
+)
+def test_damaged_stamps_are_named(zenodo, get, fan_zip, change):
+    zenodo.add_file(DEV, fan_zip)
+    path = get() / "fan/.dev_fan.zip.json"
+    stamp = json.loads(path.read_text())
+    path.write_text(json.dumps({**stamp, **change}) if isinstance(change, dict) else change)
+    with pytest.raises(UserError, match=r"\.dev_fan\.zip\.json: is damaged or of another program"):
+        get()
 
 
 # --- 2026: the record's own list ------------------------------------------------------------------
@@ -564,6 +698,144 @@ def test_no_entry_escapes(zenodo, get, evil, tmp_path):
     assert [p.name for p in tmp_path.rglob("*") if not p.is_dir() and p.suffix != ".lock"] == [
         "dev_fan.zip"
     ]
+
+
+def special(name, kind):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (kind | 0o644) << 16
+    return info
+
+
+def raw_name(text):
+    """ZipInfo would cut or mend some names; the file then has this one."""
+    info = zipfile.ZipInfo("x")
+    info.filename = text
+    return info
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        (special("fan/train/a.wav", stat.S_IFLNK), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFIFO), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFCHR), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFBLK), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFSOCK), "is a link or a special file"),
+        (raw_name("fan/train/a.wav\0.txt"), "is not a plain path"),
+        (raw_name("\0"), "would be written outside"),
+        (raw_name("fan/train/a\nINFO: b.wav"), "is not a plain path"),
+        (raw_name(f"train/{clip(0)}"), "is there twice"),
+        (raw_name("fan/train"), "train is a file and a folder"),
+        (raw_name("fan/train/" + "a" * 300), "too long"),
+    ],
+    ids=str,
+)
+def test_strange_entries_leave_nothing_behind(zenodo, get, raw, entry, complaint):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr(f"fan/train/{clip(0)}", b"x")
+        packed.writestr(f"fan/test/{clip(0, 'test')}", b"x")
+        packed.writestr(entry, b"evil")
+    zenodo.add_file(DEV, stream.getvalue())
+    with pytest.raises(UserError, match=f"(?i){complaint}") as caught:
+        get()
+    assert "\n" not in str(caught.value)
+    assert tree(raw) == {"dev_fan.zip"}
+    assert no_folders_left(raw)
+
+
+def test_hidden_files_of_archives_are_left_out(zenodo, get, fan_zip, pack):
+    """One is made up to look like the stamp of a whole download."""
+    stamp = {"archive": "x.zip", "url": "/record/1/files/x.zip", "md5": None, "parts": [],
+             "clips": {"train": 10**6}, "complete": False}  # fmt: skip
+    entries = {"fan/.x.zip.json": json.dumps(stamp), ".dev_fan.zip.json": "{}", "fan/.DS_Store": "",
+               "fan/train/._a.wav": "", "fan/.git/config": ""}  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(fan_zip)) as packed:
+        entries.update({name: packed.read(name) for name in packed.namelist()})
+    zenodo.add_file(DEV, pack(entries))
+    raw = get()
+    assert tree(raw) == FAN
+    assert [p.name for p in raw.rglob(".*") if p.suffix == ".json"] == [".dev_fan.zip.json"]
+    assert json.loads((raw / "fan/.dev_fan.zip.json").read_text())["complete"] is True
+
+
+def test_archive_of_zeros_is_refused_before_it_is_unpacked(zenodo, get, raw, pack):
+    content = pack({f"fan/train/{clip(0)}": bytes(70 << 20), f"fan/test/{clip(0, 'test')}": b""})
+    zenodo.add_file(DEV, content)
+    with pytest.raises(UserError) as caught:
+        get()
+    assert str(caught.value) == (
+        f"{raw / 'dev_fan.zip'}: {70 << 20} bytes in {len(content)} are no recordings, so nothing "
+        "was unpacked; delete this archive, and report it if it came from Zenodo"
+    )
+    assert tree(raw) == {"dev_fan.zip"}
+
+
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflate": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_damage_anywhere_is_noticed_or_harmless(tmp_path, method):
+    """A changed byte, a lost end, zeros: one line and no folder, or every clip as it was."""
+    content = {f"train/{clip(n)}": random.Random(n).randbytes(300) * 9 for n in range(3)}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", METHODS[method]) as packed:
+        for name, data in content.items():
+            packed.writestr(f"fan/{name}", data)
+    whole, draw = stream.getvalue(), random.Random(13711)
+    archive, folder = tmp_path / "x.zip", tmp_path / "fan"
+    complaints = []
+    for _ in range(120):
+        damaged = bytearray(whole)
+        place = draw.randrange(len(whole))
+        match draw.randrange(3):
+            case 0:
+                damaged[place] ^= draw.randrange(1, 256)
+            case 1:
+                del damaged[place:]
+            case 2:
+                damaged[place : place + 20] = bytes(len(damaged[place : place + 20]))
+        archive.write_bytes(damaged)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            unpack(archive, "fan", folder)
+        except (BadArchiveError, UserError) as error:
+            complaints.append(str(error))
+        found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.wav")}
+        assert found in ({}, content)
+        assert folder.exists() == bool(found)
+    assert len(complaints) > 80
+    assert not [text for text in complaints if "\n" in text]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 100_000,
+        b'{"files": ' * 50_000,
+        b"\xff\xfe",
+        b"null",
+        *(
+            b'{"files": [{"key": "dev_fan.zip", "size": %s, "checksum": "%032d"}]}' % (size, 0)
+            for size in (b"1e400", b"1e2", b"NaN", b"-1", b"true", b'"12"', b"9" * 5000)
+        ),
+        *(
+            json.dumps({"files": [{"key": key, "size": 1, "checksum": "0" * 32}]}).encode()
+            for key in ("../x.zip", ".x.zip.json", "a\0b", "a\nb", "\ud800", "a" * 300, "", "a/b")
+        ),
+    ],
+    ids=lambda answer: repr(answer[:70]),
+)
+def test_records_that_are_nonsense_are_told(zenodo, get, fan_zip, answer, caplog):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.files[DEV_API] = answer
+    assert tree(get()) == FAN  # by the archive's own checksums
+    assert "/api/records/7882613: the answer is not Zenodo's description" in caplog.text
 
 
 def test_archive_without_the_expected_folders(zenodo, get, pack):
