@@ -20,12 +20,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge, LabelList
-from asd.challenge.download.lock import as_user_error, check_space, exclusive_lock
-from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
+from asd.challenge.download.disk import as_user_error, check_space
+from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.layout import machine_folder, split_folder
 from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
 from asd.files import folder_aside, write_aside
+from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +143,8 @@ def _check_list(path: Path, published: LabelList | None, allow_wrong: bool) -> N
 
 
 def _download_list(folder: Path, wanted: LabelList, patience: RetryPolicy | None) -> Path:
+    from asd.challenge.download.transfer import fetch_bytes  # loads an HTTP library
+
     content = fetch_bytes(wanted.url, patience or RetryPolicy())
     digest = _sha256(content)
     if digest != wanted.sha256:
@@ -274,7 +277,7 @@ def rename_eval_clips(
         )
     labels = load_labels(data, challenge, list_path, allow_wrong, patience)
     counts = {}
-    with exclusive_lock(raw.parent, "rename"):
+    with exclusive_lock(raw.parent / ".rename.lock", "renaming"):
         for machine, rows in labels.items():
             folder = machine_folder(data, challenge, "eval", machine)
             clips = _test_clips(folder, challenge)

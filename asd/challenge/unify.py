@@ -23,12 +23,13 @@ from tqdm import tqdm
 
 from asd.challenge import layout
 from asd.challenge.catalog import Challenge
-from asd.challenge.download.lock import as_user_error, check_space, exclusive_lock
+from asd.challenge.download.disk import as_user_error, check_space
 from asd.challenge.labels import find_local_list, read_label_list
 from asd.challenge.names import ClipName, named_clip, parse_clip_name
 from asd.clips import LABELS, NO_ATTRIBUTE, Clip
 from asd.errors import UserError
 from asd.files import write_aside, write_text
+from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def unify(
         its clips.csv is of something else, or names files outside their machine type's folder.
     """
     plan = _plan(data, challenge, split, machines, list_path)
-    with exclusive_lock(output, "format"), as_user_error(output):
+    with exclusive_lock(output / ".format.lock", "formatting"), as_user_error(output):
         table = output / "clips.csv"
         before = _read_table(table)
         if not link:

@@ -62,6 +62,8 @@ def _add_download(commands: Any) -> None:
                          help="training clips, test clips or both (default: both)")  # fmt: skip
     command.add_argument("--keep_archives", action="store_true",
                          help="keep the zip files after unpacking")  # fmt: skip
+    command.add_argument("--renew", action="store_true",
+                         help="get archives that the organisers have replaced")  # fmt: skip
 
 
 def _download(args: argparse.Namespace) -> None:
@@ -70,7 +72,7 @@ def _download(args: argparse.Namespace) -> None:
     config = read_config(args)
     download(
         config.challenge, config.split, config.machines, config.dataset_directory,
-        parts=args.parts, keep_archives=args.keep_archives,
+        parts=args.parts, keep_archives=args.keep_archives, renew=args.renew,
     )  # fmt: skip
 
 

@@ -10,15 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from asd.challenge.download.transfer import RetryPolicy
+from asd.challenge.download.policy import RetryPolicy
 
 
 class ZenodoServer(ThreadingHTTPServer):
     """Files and records by address; `faults[address]` is a list, one taken per request.
 
     A fault is an HTTP status, ("status", number, headers), ("drop", bytes sent before the
-    connection closes), ("stall", bytes sent before silence), "no-range", or ("content", bytes sent
-    instead of the file's).
+    connection closes), ("stall", bytes sent before silence), "no-range", ("content", bytes sent
+    instead of the file's), ("length", text sent as Content-Length), ("chunked", bytes sent as one
+    chunk before the connection closes without a last one), or "endless".
     """
 
     daemon_threads = True
@@ -91,7 +92,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
+        kind, value = fault if isinstance(fault, tuple) else (fault, None)
+        if kind in ("chunked", "endless"):
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header(
+                "Content-Length", value if kind == "length" else str(len(content) - start)
+            )
         self.send_header("ETag", tag)
         self.end_headers()
         self._body(content[start:], fault)
@@ -104,8 +111,15 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "stall":
                 time.sleep(1.0)
             self.close_connection = True
+        elif kind == "chunked":
+            self.wfile.write(b"%x\r\n%s\r\n" % (count, content[:count]))
+            self.close_connection = True
+        elif fault == "endless":
+            while True:
+                self.wfile.write(b"10000\r\n%s\r\n" % bytes(0x10000))
         else:
             self.wfile.write(content)
+            self.close_connection = kind == "length"
 
     def handle(self):
         try:

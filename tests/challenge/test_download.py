@@ -2,13 +2,17 @@ import io
 import json
 import logging
 import os
+import random
 import shutil
 import signal
+import ssl
+import stat
 import subprocess
 import sys
 import textwrap
 import time
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -16,11 +20,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from asd import __version__
 from asd.challenge.catalog import load_challenge
 from asd.challenge.download import dataset as room
-from asd.challenge.download import lock, transfer
+from asd.challenge.download import disk, transfer
 from asd.challenge.download.dataset import download
+from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.download.transfer import fetch_file
+from asd.challenge.download.unpack import BadArchiveError, unpack
 from asd.challenge.layout import test_clips as clips_for_testing
 from asd.challenge.layout import train_clips
 from asd.errors import UserError
@@ -192,6 +199,137 @@ def test_supplemental_clips_of_2025_come_along(zenodo, get, pack):
     assert tree(raw) == {name for name in entries if not name.startswith("__")}
 
 
+# --- archives that the organisers replaced --------------------------------------------------------
+
+YEAR_2026 = load_challenge("DCASE2026T2")
+OLD_CAR = "/records/19336329/files/dev_ToyCar.zip"
+NEW_CAR = "/records/19336329/files/dev_ToyCar_r2.zip"
+CAR_2 = {f"ToyCar/train/{clip(0)}", f"ToyCar/train/{clip(2)}", f"ToyCar/test/{clip(0, 'test')}"}
+
+
+def before(challenge, old, new):
+    """The challenge year as its catalog entry was when `old` was the newest archive."""
+    archives = {
+        machine: tuple(url.replace(new, old) for url in urls)
+        for machine, urls in challenge.dev.archives.items()
+    }
+    return replace(challenge, dev=replace(challenge.dev, archives=archives))
+
+
+@pytest.fixture
+def old_car(zenodo, get, pack):
+    """A tree with the first archive's clips and a file of the user's, and the new one on offer."""
+    first = {f"ToyCar/train/{clip(n)}": b"old" for n in (0, 1)}
+    first[f"ToyCar/test/{clip(0, 'test')}"] = b"old"
+    zenodo.add_file(OLD_CAR, pack(first))
+    zenodo.add_file(NEW_CAR, pack(dict.fromkeys(sorted(CAR_2), b"new")))
+    raw = get(
+        machines=["ToyCar"], challenge=before(YEAR_2026, "dev_ToyCar.zip", "dev_ToyCar_r2.zip")
+    )
+    (raw / "ToyCar/train/mine.txt").touch()
+    return raw
+
+
+def test_replaced_archive_is_told_and_left_alone(zenodo, get, old_car, caplog):
+    there = tree(old_car)
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == there
+    assert zenodo.count(NEW_CAR) == 0
+    [warning] = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert warning == (
+        f"{old_car / 'ToyCar'}: the clips are of dev_ToyCar.zip of record 19336329, which the "
+        "organisers have replaced by dev_ToyCar_r2.zip; add --renew to get that"
+    )
+
+
+def test_renewing_leaves_no_clip_of_the_replaced_archive(zenodo, get, old_car, caplog):
+    (old_car / "ToyCar/test_rename").mkdir()
+    get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+    assert {(old_car / name).read_bytes() for name in CAR_2} == {b"new"}
+    assert [p.name for p in (old_car / "ToyCar").glob(".*.json")] == [".dev_ToyCar_r2.zip.json"]
+    assert "replaced by dev_ToyCar_r2.zip; getting that" in caplog.text
+    assert "test_rename/ has copies of the clips of dev_ToyCar.zip of record" in caplog.text
+    caplog.clear()
+    get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    assert zenodo.count(NEW_CAR) == 1
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_archive_of_the_same_name_in_a_new_record_is_another_one(zenodo, get, old_car):
+    other = OLD_CAR.replace("19336329", "77")
+    zenodo.add_file(other, zenodo.files[NEW_CAR])
+    get(machines=["ToyCar"], challenge=before(YEAR_2026, other[1:], NEW_CAR[1:]), renew=True)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+
+
+def test_lost_clips_of_a_replaced_archive_do_not_mix_with_new_ones(get, old_car):
+    (old_car / f"ToyCar/train/{clip(0)}").unlink()
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
+def test_renewal_that_is_stopped_is_done_by_the_next_download(get, old_car, monkeypatch, call):
+    """Stopped at each deletion (three clips, one stamp) and before the new clips are moved."""
+    calls, real = [], Path.unlink
+
+    def stop(path, *args, **options):
+        if path.suffix in (".wav", ".json"):
+            calls.append(path)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "unlink", stop)
+    if call == 5:
+        monkeypatch.setattr(
+            room, "_merge", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+    with pytest.raises(KeyboardInterrupt):
+        get(machines=["ToyCar"], challenge=YEAR_2026, renew=True)
+    monkeypatch.undo()
+    get(machines=["ToyCar"], challenge=YEAR_2026)
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+    assert {(old_car / name).read_bytes() for name in CAR_2} == {b"new"}
+
+
+def test_records_asked_for_names_are_current_without_asking(zenodo, get, pack, caplog):
+    add_2026(zenodo, pack)
+    for _ in range(2):
+        get("eval", ["ToyDrone"], YEAR_2026, renew=True)
+    assert zenodo.count("/api/records/20437238") == 1
+    assert "replaced" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archive": "other.zip"},
+        {"url": "http://x/y.zip"},
+        {"url": None},
+        {"parts": "train"},
+        {"clips": {"../train": 1}},
+        {"clips": {"train": "many"}},
+        {"clips": []},
+        {"complete": 1},
+        {"more": 1},
+        "",
+        "[]",
+        "[" * 100_000,
+        "\0",
+    ],
+    ids=str,
+)
+def test_damaged_stamps_are_named(zenodo, get, fan_zip, change):
+    zenodo.add_file(DEV, fan_zip)
+    path = get() / "fan/.dev_fan.zip.json"
+    stamp = json.loads(path.read_text())
+    path.write_text(json.dumps({**stamp, **change}) if isinstance(change, dict) else change)
+    with pytest.raises(UserError, match=r"\.dev_fan\.zip\.json: is damaged or of another program"):
+        get()
+
+
 # --- 2026: the record's own list ------------------------------------------------------------------
 
 
@@ -271,7 +409,9 @@ def test_server_that_ignores_ranges(zenodo, get, fan_zip):
 def test_changed_file_is_not_glued_to_the_old_part(zenodo, patience, tmp_path):
     target = tmp_path / "x.bin"
     zenodo.files["/x"] = b"new" * 1000
-    first = transfer._Download(zenodo.url + "/x", tmp_path / "x.bin.part", None, patience, _bar())
+    url, part = zenodo.url + "/x", tmp_path / "x.bin.part"
+    session = transfer._session(url, patience)
+    first = transfer._Download(url, part, None, patience, _bar(), session)
     zenodo.faults["/x"] = [("drop", 700)]
     with pytest.raises(transfer._BrokenError):
         first.attempt()
@@ -342,9 +482,149 @@ def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
         get()
 
 
+def test_requests_name_program_and_project(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    get()
+    agents = {headers["User-Agent"] for _, headers in zenodo.requests}
+    assert agents == {f"asd/{__version__} ({transfer._PROJECT})"}
+    assert transfer._PROJECT.startswith("https://")
+
+
+def test_refused_program_is_told_so_at_once(zenodo, patience, tmp_path):
+    zenodo.files["/x"] = b"x"
+    zenodo.faults["/x"] = [403]
+    with pytest.raises(UserError) as caught:
+        fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)
+    assert str(caught.value) == (
+        f"{zenodo.url}/x: the server refuses this program (HTTP status 403 Forbidden); "
+        "try again in an hour, or get the file with a browser"
+    )
+    assert zenodo.count("/x") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (429, {"X-RateLimit-Reset": "+240"}, 240),
+        (429, {"X-RateLimit-Reset": "+240", "Retry-After": "7"}, 7),
+        (429, {"X-RateLimit-Reset": "+240", "Retry-After": "\u00b2"}, 240),
+        (429, {"X-RateLimit-Reset": "-5"}, 0),
+        (500, {"X-RateLimit-Reset": "+240"}, 0),  # Zenodo sends it with every answer
+        (429, {"X-RateLimit-Reset": "\u00b2"}, 0),
+        (429, {"Retry-After": "\u00b2"}, 0),
+        (429, {"Retry-After": "9" * 5000}, 0),
+        (429, {"Retry-After": "Mon, 99 Foo 99999999999999 99:99:99 GMT"}, 0),
+        (429, {"Retry-After": "1.5e3"}, 0),
+        (429, {}, 0),
+    ],
+)
+def test_pause_is_what_the_rate_limit_says(
+    zenodo, get, fan_zip, patience, monkeypatch, status, headers, expected
+):
+    zenodo.add_file(DEV, fan_zip)
+    headers = {
+        name: str(int(time.time()) + int(value)) if value[0] in "+-" else value
+        for name, value in headers.items()
+    }
+    zenodo.faults[DEV] = [("status", status, headers)]
+    pauses = []
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    assert tree(get(patience=replace(patience, longest_wait_s=900))) == FAN
+    # The first pause of urllib3 has no length.
+    assert pauses == [pytest.approx(expected, abs=2)]
+
+
+def test_too_far_a_reset_is_left_to_the_user(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    reset = str(int(time.time()) + 4000)
+    zenodo.faults[DEV] = [("status", 429, {"X-RateLimit-Reset": reset})]
+    with pytest.raises(UserError, match=r"asks to wait (3999|4000) s \(HTTP status 429\)"):
+        get()
+
+
+def test_retries_are_told_with_reason_and_pause(zenodo, get, fan_zip, caplog):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [503, ("drop", 0)]
+    assert tree(get()) == FAN
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told[0] == f"{zenodo.url}{DEV}: HTTP status 503; trying again in 0 s"
+    assert told[1].startswith(f"{zenodo.url}{DEV}: ")
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("length", ["abc", "\u00b2", "-7", "9" * 5000, "1e3"])
+def test_length_that_is_none(zenodo, get, fan_zip, length):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("length", length)]
+    zenodo.faults[DEV_API] = [("length", length)]
+    assert tree(get()) == FAN
+
+
+def test_absurd_length_is_a_matter_of_space(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("length", "9" * 18)]
+    with pytest.raises(UserError, match=rf"disk is full \({'9' * 18} bytes are needed"):
+        get()
+
+
+def test_break_of_an_answer_in_chunks_is_resumed(zenodo, get, fan_zip):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.faults[DEV] = [("chunked", 50_000)]
+    assert tree(get()) == FAN
+    assert zenodo.ranges(DEV) == [None, "bytes=50000-"]
+
+
+def test_answer_without_end_is_cut_off(zenodo, patience, tmp_path, monkeypatch):
+    zenodo.files["/x"] = b""
+    zenodo.faults["/x"] = ["endless"] * 2
+    fetch_file(zenodo.url + "/x", tmp_path / "x", 100_000, patience)
+    assert 100_000 < (tmp_path / "x").stat().st_size < 10**6
+    monkeypatch.setattr(transfer, "_SMALL_BYTES", 100_000)
+    with pytest.raises(UserError, match="more than 100000 bytes"):
+        transfer.fetch_bytes(zenodo.url + "/x", patience)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["file:///etc/hostname", "http://[::1", "/x", "gopher://x", "http://\u00e9\u00ff.x:-1/"],
+)
+def test_redirects_to_nowhere(zenodo, patience, tmp_path, place):
+    zenodo.faults["/x"] = [("status", 302, {"Location": place})] * 40
+    with pytest.raises(UserError, match=r"/x: (cannot be downloaded|gave up)") as caught:
+        fetch_file(zenodo.url + "/x", tmp_path / "x", None, patience)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [204, 206, 300, 401, 418, 999])
+def test_other_answers_are_no_file(zenodo, patience, code):
+    zenodo.faults["/x"] = [code]
+    with pytest.raises(UserError, match=rf"cannot be downloaded \(HTTP status {code} "):
+        transfer.fetch_bytes(zenodo.url + "/x", patience)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no program to make a certificate")
+def test_certificate_that_nobody_trusts_is_not_tried_again(zenodo, patience, tmp_path):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
+         "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    zenodo.socket = context.wrap_socket(zenodo.socket, server_side=True)
+    url = zenodo.url.replace("http:", "https:")
+    with pytest.raises(UserError, match=r"/x: the server's certificate is not trusted \(self"):
+        transfer.fetch_bytes(url + "/x", patience)
+
+
 def test_pauses_double_up_to_a_minute():
-    patience = transfer.RetryPolicy(backoff_s=1.0)
-    assert [patience.pause_s(n) for n in (1, 2, 3, 9)] == [1, 2, 4, 60]
+    retry = transfer._Retry.of("http://x", RetryPolicy(retries=9, backoff_s=1.0))
+    pauses = []
+    for _ in range(9):
+        retry = retry.increment("GET", "/", error=OSError("broken"))
+        pauses.append(retry.get_backoff_time())
+    assert pauses == [0, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_nobody_answers(patience, tmp_path, zenodo):
@@ -420,6 +700,144 @@ def test_no_entry_escapes(zenodo, get, evil, tmp_path):
     ]
 
 
+def special(name, kind):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (kind | 0o644) << 16
+    return info
+
+
+def raw_name(text):
+    """ZipInfo would cut or mend some names; the file then has this one."""
+    info = zipfile.ZipInfo("x")
+    info.filename = text
+    return info
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        (special("fan/train/a.wav", stat.S_IFLNK), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFIFO), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFCHR), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFBLK), "is a link or a special file"),
+        (special("fan/train/a.wav", stat.S_IFSOCK), "is a link or a special file"),
+        (raw_name("fan/train/a.wav\0.txt"), "is not a plain path"),
+        (raw_name("\0"), "would be written outside"),
+        (raw_name("fan/train/a\nINFO: b.wav"), "is not a plain path"),
+        (raw_name(f"train/{clip(0)}"), "is there twice"),
+        (raw_name("fan/train"), "train is a file and a folder"),
+        (raw_name("fan/train/" + "a" * 300), "too long"),
+    ],
+    ids=str,
+)
+def test_strange_entries_leave_nothing_behind(zenodo, get, raw, entry, complaint):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr(f"fan/train/{clip(0)}", b"x")
+        packed.writestr(f"fan/test/{clip(0, 'test')}", b"x")
+        packed.writestr(entry, b"evil")
+    zenodo.add_file(DEV, stream.getvalue())
+    with pytest.raises(UserError, match=f"(?i){complaint}") as caught:
+        get()
+    assert "\n" not in str(caught.value)
+    assert tree(raw) == {"dev_fan.zip"}
+    assert no_folders_left(raw)
+
+
+def test_hidden_files_of_archives_are_left_out(zenodo, get, fan_zip, pack):
+    """One is made up to look like the stamp of a whole download."""
+    stamp = {"archive": "x.zip", "url": "/record/1/files/x.zip", "md5": None, "parts": [],
+             "clips": {"train": 10**6}, "complete": False}  # fmt: skip
+    entries = {"fan/.x.zip.json": json.dumps(stamp), ".dev_fan.zip.json": "{}", "fan/.DS_Store": "",
+               "fan/train/._a.wav": "", "fan/.git/config": ""}  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(fan_zip)) as packed:
+        entries.update({name: packed.read(name) for name in packed.namelist()})
+    zenodo.add_file(DEV, pack(entries))
+    raw = get()
+    assert tree(raw) == FAN
+    assert [p.name for p in raw.rglob(".*") if p.suffix == ".json"] == [".dev_fan.zip.json"]
+    assert json.loads((raw / "fan/.dev_fan.zip.json").read_text())["complete"] is True
+
+
+def test_archive_of_zeros_is_refused_before_it_is_unpacked(zenodo, get, raw, pack):
+    content = pack({f"fan/train/{clip(0)}": bytes(70 << 20), f"fan/test/{clip(0, 'test')}": b""})
+    zenodo.add_file(DEV, content)
+    with pytest.raises(UserError) as caught:
+        get()
+    assert str(caught.value) == (
+        f"{raw / 'dev_fan.zip'}: {70 << 20} bytes in {len(content)} are no recordings, so nothing "
+        "was unpacked; delete this archive, and report it if it came from Zenodo"
+    )
+    assert tree(raw) == {"dev_fan.zip"}
+
+
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflate": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_damage_anywhere_is_noticed_or_harmless(tmp_path, method):
+    """A changed byte, a lost end, zeros: one line and no folder, or every clip as it was."""
+    content = {f"train/{clip(n)}": random.Random(n).randbytes(300) * 9 for n in range(3)}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", METHODS[method]) as packed:
+        for name, data in content.items():
+            packed.writestr(f"fan/{name}", data)
+    whole, draw = stream.getvalue(), random.Random(13711)
+    archive, folder = tmp_path / "x.zip", tmp_path / "fan"
+    complaints = []
+    for _ in range(120):
+        damaged = bytearray(whole)
+        place = draw.randrange(len(whole))
+        match draw.randrange(3):
+            case 0:
+                damaged[place] ^= draw.randrange(1, 256)
+            case 1:
+                del damaged[place:]
+            case 2:
+                damaged[place : place + 20] = bytes(len(damaged[place : place + 20]))
+        archive.write_bytes(damaged)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            unpack(archive, "fan", folder)
+        except (BadArchiveError, UserError) as error:
+            complaints.append(str(error))
+        found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.wav")}
+        assert found in ({}, content)
+        assert folder.exists() == bool(found)
+    assert len(complaints) > 80
+    assert not [text for text in complaints if "\n" in text]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 100_000,
+        b'{"files": ' * 50_000,
+        b"\xff\xfe",
+        b"null",
+        *(
+            b'{"files": [{"key": "dev_fan.zip", "size": %s, "checksum": "%032d"}]}' % (size, 0)
+            for size in (b"1e400", b"1e2", b"NaN", b"-1", b"true", b'"12"', b"9" * 5000)
+        ),
+        *(
+            json.dumps({"files": [{"key": key, "size": 1, "checksum": "0" * 32}]}).encode()
+            for key in ("../x.zip", ".x.zip.json", "a\0b", "a\nb", "\ud800", "a" * 300, "", "a/b")
+        ),
+    ],
+    ids=lambda answer: repr(answer[:70]),
+)
+def test_records_that_are_nonsense_are_told(zenodo, get, fan_zip, answer, caplog):
+    zenodo.add_file(DEV, fan_zip)
+    zenodo.files[DEV_API] = answer
+    assert tree(get()) == FAN  # by the archive's own checksums
+    assert "/api/records/7882613: the answer is not Zenodo's description" in caplog.text
+
+
 def test_archive_without_the_expected_folders(zenodo, get, pack):
     zenodo.add_file(DEV, pack({f"fan/train/{clip(0)}": b""}))
     with pytest.raises(UserError, match="holds no clip in fan/test/"):
@@ -436,7 +854,7 @@ def usage(free):
 
 def test_too_little_room_is_told_before_downloading(zenodo, get, fan_zip, monkeypatch):
     zenodo.add_file(DEV, fan_zip)
-    monkeypatch.setattr(lock.shutil, "disk_usage", usage(1000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage(1000))
     with pytest.raises(
         UserError, match=rf"raw: the disk is full \({len(fan_zip)} bytes are needed, 1000 are free"
     ):
@@ -446,7 +864,7 @@ def test_too_little_room_is_told_before_downloading(zenodo, get, fan_zip, monkey
 def test_too_little_room_for_unpacking(zenodo, get, pack, monkeypatch):
     content = pack({f"fan/train/{clip(0)}": bytes(10**6), f"fan/test/{clip(0, 'test')}": b""})
     zenodo.add_file(DEV, content)
-    monkeypatch.setattr(lock.shutil, "disk_usage", usage(500_000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage(500_000))
     with pytest.raises(UserError, match=r"\(1000000 bytes are needed, 500000 are free"):
         get()
     monkeypatch.undo()
@@ -513,7 +931,7 @@ def test_two_processes_at_once(zenodo, fan_zip, tmp_path, raw):
     assert [process.returncode for process in processes] == [0, 0], errors
     assert tree(raw) == FAN
     assert zenodo.count(DEV) == 2  # one download, with one break
-    assert any("waiting for another process" in text for text in errors)
+    assert any("waiting for process" in text for text in errors)
 
 
 def test_killed_while_downloading(zenodo, get, fan_zip, tmp_path, raw):

@@ -10,19 +10,20 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from asd.challenge.catalog import Challenge
-from asd.challenge.download.lock import as_user_error, exclusive_lock
-from asd.challenge.download.transfer import RetryPolicy, fetch_file
+from asd.challenge.catalog import Challenge, Split
+from asd.challenge.download.disk import as_user_error
+from asd.challenge.download.policy import RetryPolicy
+from asd.challenge.download.transfer import fetch_file
 from asd.challenge.download.unpack import BadArchiveError, check_md5, unpack
 from asd.challenge.download.zenodo import ZENODO, ZenodoFile, read_record, record_number
 from asd.challenge.layout import machine_folder, split_folder
 from asd.errors import UserError
 from asd.files import write_json
+from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,27 @@ class _Archive:
     @property
     def name(self) -> str:
         return self.url.rpartition("/")[2] if self.known is None else self.known.name
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What an archive brought: `clips` counts them by folder; `complete` once all are in place."""
+
+    archive: str
+    url: str
+    md5: str | None
+    parts: Sequence[str]
+    clips: Mapping[str, int]
+    complete: bool
+
+    @property
+    def identity(self) -> tuple[int, str]:
+        """Record and name: Zenodo never changes a file of a record."""
+        return record_number(self.url), self.archive
+
+    @property
+    def title(self) -> str:
+        return f"{self.archive} of record {self.identity[0]}"
 
 
 @dataclass
@@ -76,11 +98,13 @@ def download(
     keep_archives: bool = False,
     base_url: str = ZENODO,
     patience: RetryPolicy | None = None,
+    renew: bool = False,
 ) -> None:
     """Download, check and unpack what is missing of a data set.
 
     A machine type whose train (or test) folder already has clips is skipped, unless an earlier
-    download was stopped while it put them there, or clips of that download are gone.
+    download was stopped while it put them there, or clips of that download are gone. A warning
+    tells where the organisers have replaced the archive that the clips came from.
 
     Parameters
     ----------
@@ -98,6 +122,8 @@ def download(
         Address that stands in for https://zenodo.org.
     patience
         How long to bear with the server.
+    renew
+        Download what the organisers have replaced, and delete the clips of the old archive.
 
     Raises
     ------
@@ -106,10 +132,13 @@ def download(
         reached; the disk is full or cannot be written to.
     """
     zenodo = _Zenodo(base_url, patience or RetryPolicy())
-    with exclusive_lock(split_folder(data, challenge, split), "download"):
+    with exclusive_lock(split_folder(data, challenge, split) / ".download.lock", "download"):
         for machine in machines:
             folder = machine_folder(data, challenge, split, machine)
             missing = [p for p in parts if not _is_there(folder, p, challenge)]
+            present = [p for p in parts if p not in missing]
+            for stamp in _replaced(folder, present, challenge.split(split), renew):
+                missing += stamp.parts if renew else []
             if not missing:
                 _log.info("%s: %s already there", folder, " and ".join(parts))
                 continue
@@ -172,21 +201,65 @@ def _is_there(machine_dir: Path, part: str, challenge: Challenge) -> bool:
     if not is_filled and not (part == "test" and _count_clips(machine_dir / "test")):
         return False
     for stamp in _stamps(machine_dir):
-        if part in stamp["parts"] and not _is_whole(machine_dir, stamp):
-            _log.info("%s: %s is not whole; getting it again", machine_dir, stamp["archive"])
+        if part in stamp.parts and not _is_whole(machine_dir, stamp):
+            _log.info("%s: %s is not whole; getting it again", machine_dir, stamp.archive)
             return False
     return True
 
 
-def _is_whole(machine_dir: Path, stamp: dict[str, Any]) -> bool:
-    counts = stamp["clips"].items()
-    return stamp["complete"] and all(_count_clips(machine_dir / n) >= c for n, c in counts)
+def _is_whole(machine_dir: Path, stamp: _Stamp) -> bool:
+    counts = stamp.clips.items()
+    return stamp.complete and all(_count_clips(machine_dir / n) >= c for n, c in counts)
 
 
-def _stamps(machine_dir: Path) -> list[dict[str, Any]]:
-    return [
-        json.loads(path.read_text(encoding="utf-8")) for path in machine_dir.glob(".*.zip.json")
+def _replaced(machine_dir: Path, parts: Sequence[str], about: Split, renew: bool) -> list[_Stamp]:
+    """Stamps of archives with these parts that the organisers have replaced; each is told."""
+    new = {url: _parts_of(url, PARTS) for url in about.archives[machine_dir.name]}
+    current = {(record_number(url), url.rpartition("/")[2]) for url in new}
+    old = [
+        stamp
+        for stamp in _stamps(machine_dir)
+        if set(stamp.parts) & set(parts)
+        and stamp.identity not in current
+        and stamp.identity[0] != about.record
     ]
+    for stamp in old:
+        names = [url.rpartition("/")[2] for url in new if set(new[url]) & set(stamp.parts)]
+        _log.warning(
+            "%s: the clips are of %s, which the organisers have replaced by %s; %s",
+            machine_dir, stamp.title, " and ".join(names) or f"record {about.record}",
+            "getting that" if renew else "add --renew to get that",
+        )  # fmt: skip
+    return old
+
+
+def _stamp_path(machine_dir: Path, archive: str) -> Path:
+    return machine_dir / f".{archive}.json"
+
+
+def _stamps(machine_dir: Path) -> list[_Stamp]:
+    return [_read_stamp(path) for path in sorted(machine_dir.glob(".*.zip.json"))]
+
+
+def _read_stamp(path: Path) -> _Stamp:
+    try:
+        stamp = _Stamp(**json.loads(path.read_text(encoding="utf-8")))
+        is_ours = (
+            path == _stamp_path(path.parent, stamp.archive)
+            and stamp.identity is not None
+            and set(stamp.parts) <= set(PARTS)
+            and all(re.fullmatch(r"[^./\\\0][^/\\\0]*", folder) for folder in stamp.clips)
+            and all(type(count) is int for count in stamp.clips.values())
+            and type(stamp.complete) is bool
+        )
+    except (OSError, AttributeError, TypeError, ValueError, RecursionError):
+        is_ours = False
+    if not is_ours:
+        raise UserError(
+            f"{path}: is damaged or of another program; delete it, and if clips may be missing "
+            "there, delete the folder and download again"
+        )
+    return stamp
 
 
 def _count_clips(folder: Path) -> int:
@@ -250,19 +323,41 @@ def _place(archive: _Archive, unpacked: Path, machine_dir: Path, challenge: Chal
                 f"{archive.url}: holds no clip in {machine_dir.name}/{name}/, other than expected; "
                 f"download and unpack it by hand into {machine_dir}"
             )
-    stamp = {
-        "archive": archive.name,
-        "url": archive.url,
-        "md5": archive.known.md5 if archive.known else None,
-        "parts": archive.parts,
-        "clips": {p.name: _count_clips(p) for p in sorted(unpacked.iterdir()) if p.is_dir()},
-    }
-    path = machine_dir / f".{archive.name}.json"
-    write_json(path, {**stamp, "complete": False})
+    stamp = _Stamp(
+        archive.name,
+        archive.url,
+        archive.known.md5 if archive.known else None,
+        archive.parts,
+        {p.name: _count_clips(p) for p in sorted(unpacked.iterdir()) if p.is_dir()},
+        complete=False,
+    )
+    for old in _stamps(machine_dir):
+        if set(old.parts) & set(stamp.parts) and old.identity != stamp.identity:
+            _remove(old, machine_dir)
+    _write_stamp(stamp, machine_dir)
     with as_user_error(machine_dir):
         # The attributes of training clips stay, should a test archive bring a file of that name.
         _merge(unpacked, machine_dir, is_replacing="train" in archive.parts)
-    write_json(path, {**stamp, "complete": True})
+    _write_stamp(replace(stamp, complete=True), machine_dir)
+
+
+def _write_stamp(stamp: _Stamp, machine_dir: Path) -> None:
+    write_json(_stamp_path(machine_dir, stamp.archive), asdict(stamp))
+
+
+def _remove(old: _Stamp, machine_dir: Path) -> None:
+    """Delete the clips of an archive that another one replaces; its stamp goes last."""
+    _write_stamp(replace(old, complete=False), machine_dir)
+    with as_user_error(machine_dir):
+        for folder in old.clips:
+            for clip in (machine_dir / folder).glob("*.wav"):
+                clip.unlink()
+        _stamp_path(machine_dir, old.archive).unlink()
+    if "test" in old.parts and (machine_dir / "test_rename").is_dir():
+        _log.warning(
+            "%s: test_rename/ has copies of the clips of %s; run asd rename again",
+            machine_dir, old.title,
+        )  # fmt: skip
 
 
 def _merge(source: Path, target: Path, is_replacing: bool) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from asd.challenge.download.transfer import RetryPolicy, fetch_bytes
+from asd.challenge.download.policy import RetryPolicy
+from asd.challenge.download.transfer import fetch_bytes
 from asd.errors import UserError
 
 ZENODO = "https://zenodo.org"
@@ -49,7 +50,7 @@ def read_record(number: int, base_url: str, patience: RetryPolicy) -> dict[str, 
     try:
         entries = json.loads(answer)["files"]
         files = [_read_file(entry, f"{base_url}/records/{number}/files") for entry in entries]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{url}: the answer is not Zenodo's description of a record; try again later"
         ) from error
@@ -58,12 +59,15 @@ def read_record(number: int, base_url: str, patience: RetryPolicy) -> dict[str, 
 
 def _read_file(entry: Mapping[str, Any], folder_url: str) -> ZenodoFile:
     name, checksum = str(entry["key"]), str(entry["checksum"])
-    if not re.fullmatch(r"[^/\\\0]+", name) or name.startswith("."):
+    if not re.fullmatch(r"[^./\\][^/\\]{,199}", name) or not name.isprintable():
         raise ValueError(f"{name!r} is not a plain file name")
     url = str(entry.get("links", {}).get("self", ""))
-    if not url.startswith(("https://", "http://")):
+    if not url.startswith(("https://", "http://")) or not url.isprintable():
         url = f"{folder_url}/{quote(name)}"
     match = re.fullmatch(r"(?:md5:)?([0-9a-f]{32})", checksum.lower())
     if match is None:
         raise ValueError(f"{checksum!r} is not an MD5")
-    return ZenodoFile(name, url, int(entry["size"]), match[1])
+    size = entry["size"]
+    if type(size) is not int or size < 0:
+        raise ValueError(f"{size!r} is no length in bytes")
+    return ZenodoFile(name, url, size, match[1])

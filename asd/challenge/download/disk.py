@@ -1,43 +1,14 @@
-"""Guards for writing much below the data folder: one process at a time, enough space."""
+"""Guards for writing much below the data folder: enough space, plain words where it fails."""
 
 import errno
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fasteners
-
 from asd.errors import UserError
 
-_log = logging.getLogger(__name__)
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextmanager
-def exclusive_lock(folder: Path, task: str) -> Iterator[None]:
-    """Let one process at a time do `task` in `folder`; the others wait here for their turn.
-
-    The folder is made where it is missing. The lock falls with the process that holds it, so a
-    killed one leaves nothing locked.
-
-    Raises
-    ------
-    UserError
-        The folder cannot be written to.
-    """
-    lock = fasteners.InterProcessLock(folder / f".{task}.lock")
-    with as_user_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        is_ours = lock.acquire(blocking=False)
-        if not is_ours:
-            _log.info("%s: waiting for another process that does the %s here", folder, task)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_space(folder: Path, needed: int) -> None:
