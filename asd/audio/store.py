@@ -225,7 +225,7 @@ def _build_store(
         "sample_rate_hz": headers[0].sample_rate_hz,
     }
     compute = _row_function(spec, headers[0].sample_rate_hz)
-    with write_aside(path) as aside, aside.open("wb") as file:
+    with write_aside(path, durable=False) as aside, aside.open("wb") as file:
         _write_header(file, header)
         rows = _compute_rows(compute, clips, jobs)
         for clip, length, row in zip(clips, header["lengths"], rows, strict=True):

@@ -209,7 +209,7 @@ class _EpochWriter:
         save_checkpoint(self._folder.checkpoint, self._checked, content)
         if not self._has_begun:
             self._begin()
-        write_text(self._folder.log, format_log(self._rows))
+        write_text(self._folder.log, format_log(self._rows), durable=False)
 
     def _check_finite(self, epoch: Epoch) -> None:
         kept = " (the checkpoint of the epoch before is kept)" if self._rows else ""
