@@ -1,16 +1,13 @@
 """Models and checkpoints on disk: tensors and plain values, written whole, never unpickled."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from asd.archives import load_archive, save_archive
 from asd.config import Config
 from asd.errors import UserError
-from asd.files import write_aside
 from asd.parameters import FEATURE_PARAMETERS, parameter_fields
 from asd.systems import system_class
 from asd.systems.base import State
@@ -54,7 +51,7 @@ def plain_parameters(config: Config) -> dict[str, Any]:
 
 def save_model(path: Path, model: StoredModel) -> None:
     """Write a model, whole or not at all."""
-    _save(path, {"format": _FORMAT, **vars(model)})
+    save_archive(path, {"format": _FORMAT, **vars(model)})
 
 
 def load_model(path: Path, train_hint: str) -> StoredModel:
@@ -67,7 +64,7 @@ def load_model(path: Path, train_hint: str) -> StoredModel:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; {train_hint}")
-    content = _load(path, "train the model again")
+    content = load_archive(path, "train the model again")
     if content.pop("format", None) != _FORMAT:
         raise UserError(f"{path}: is of another version of this program; train the model again")
     return StoredModel(**content)
@@ -76,7 +73,7 @@ def load_model(path: Path, train_hint: str) -> StoredModel:
 def save_checkpoint(path: Path, parameters: Mapping[str, Any], snapshot: State) -> None:
     """Write a checkpoint, whole or not at all."""
     content = {"parameters": dict(parameters), "snapshot": snapshot}
-    _save(path, {"format": _CHECKPOINT_FORMAT, **content})
+    save_archive(path, {"format": _CHECKPOINT_FORMAT, **content})
 
 
 def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
@@ -90,7 +87,7 @@ def load_checkpoint(path: Path, parameters: Mapping[str, Any]) -> State:
     """
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint to go on from; train without --restart")
-    content = _load(path, "train without --restart")
+    content = load_archive(path, "train without --restart")
     if not content.keys() >= {"parameters", "snapshot"}:
         raise UserError(f"{path}: is no checkpoint of this program; give a checkpoint.pt")
     if content.get("format") != _CHECKPOINT_FORMAT:
@@ -132,21 +129,3 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(_text, value))
     return "null" if value is None else str(value)
-
-
-def _save(path: Path, content: Mapping[str, Any]) -> None:
-    # Through memory: on a full disk torch's own writer says "unexpected pos", Python's says why.
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    with write_aside(path) as aside:
-        aside.write_bytes(buffer.getbuffer())
-
-
-def _load(path: Path, hint: str) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(content, dict):
-            return content
-    except Exception:  # torch raises many kinds for a damaged file
-        pass
-    raise UserError(f"{path}: is damaged or not a file of this program; {hint}")
