@@ -227,13 +227,13 @@ def _place(clip: UnifiedClip, output: Path, link: bool) -> None:
     if link:
         if target.is_file() and target.samefile(source):
             return
-        with write_aside(target) as aside:
+        with write_aside(target, durable=False) as aside:
             try:
                 os.link(source, aside)
             except OSError:
                 aside.symlink_to(source.resolve())
     elif not _is_copied(clip, output):
-        with write_aside(target) as aside:
+        with write_aside(target, durable=False) as aside:
             shutil.copy2(source, aside)
 
 
