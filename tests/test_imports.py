@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "logs": set(),
     "clips": set(),
     "csvfiles": {"errors", "files"},
-    "errors": set(),
+    "errors": {"words"},
     "files": {"errors"},
     "memory": set(),
     "parameters": set(),
