@@ -1,4 +1,4 @@
-"""Which known word a mistyped one is nearest to: hints in messages."""
+"""Words in messages: the known word nearest to a mistyped one, and text made fit for one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -25,3 +25,14 @@ def nearest_flag(word: str, known: Iterable[str]) -> str:
     bare = {flag.lstrip("-"): flag for flag in known}
     near = closest(word.lstrip("-"), bare)
     return f"; did you mean {bare[near]}?" if near else ""
+
+
+def shown(text: object) -> str:
+    """A text or path fit for a line of a message: what cannot be printed is escaped.
+
+    A line break in a file name would look like another message, and a name that is not UTF-8
+    cannot be printed at all.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )

@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "archives": {"errors", "files"},
     "clips": set(),
     "csvfiles": {"errors", "files"},
-    "errors": set(),
+    "errors": {"words"},
     "files": {"errors"},
     "locks": {"errors"},
     "memory": set(),

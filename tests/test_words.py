@@ -1,9 +1,14 @@
-"""Hints at the word that was meant."""
+"""Hints at the word that was meant; text that stays on its line."""
+
+import logging
+import pickle
 
 import pytest
 
+from asd.errors import UserError
+from asd.logs import set_up_logging
 from asd.parameters import flags_of, parameter_fields
-from asd.words import closest, nearest, nearest_flag
+from asd.words import closest, nearest, nearest_flag, shown
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,37 @@ def test_how_near_it_must_be():
     assert closest("ab", ["xb"], cutoff=0.6) is None
     assert closest("ab", ["xyz"], cutoff=0.0) == "xyz"
     assert closest("ab", []) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b/ñ_日本.wav", "a b/ñ_日本.wav"),
+        ("x\nasd: error: y", "x\\nasd: error: y"),
+        ("\x1b[2J\r\u2028\u202e", r"\x1b[2J\r\u2028\u202e"),
+        ("caf\udce9", r"caf\udce9"),
+    ],
+)
+def test_shown_text_is_printable_and_on_one_line(text, expected):
+    assert shown(text) == expected
+    assert shown(shown(text)) == expected
+
+
+def test_a_name_cannot_forge_an_error_line():
+    error = UserError("x\nasd: error: y.wav: no such file")
+    assert str(error) == r"x\nasd: error: y.wav: no such file"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
+def test_a_name_cannot_forge_a_log_line(capsys):
+    set_up_logging()
+    logging.getLogger("asd.x").warning("%s: skipped", "a\nINFO: all is well")
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("asd.x").exception("traceback follows")
+    first, second, *trace = capsys.readouterr().err.splitlines()
+    assert first == r"WARNING: a\nINFO: all is well: skipped"
+    assert second == "ERROR: traceback follows"
+    assert trace[0].startswith("Traceback")
+    assert trace[-1] == "second"

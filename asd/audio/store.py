@@ -229,7 +229,7 @@ def _build_store(path: Path, order: _Order) -> None:
     for leftover in path.parent.glob(f".{path.name}.*.part"):  # of runs that were killed
         leftover.unlink(missing_ok=True)
     rate_hz = _read(order.clips[0], order.rate_hz).rate_hz
-    with write_aside(path) as aside:
+    with write_aside(path, durable=False) as aside:
         for in_16_bits in (True, False) if isinstance(order.feature, Waveform) else (False,):
             computed = _compute(order, rate_hz)
             if write_store(aside, order.key, rate_hz, computed, in_16_bits):

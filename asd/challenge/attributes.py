@@ -4,12 +4,12 @@ file_name,d1p,d1v,d2p,d2v,...                       name and value of each attri
 fan/train/section_00_source_train_normal_0000_noAttribute.wav,spd,6,mic,1
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asd.clips import NO_ATTRIBUTE, Clip
+from asd.csvfiles import read_rows, refuse_lines
 from asd.errors import UserError
 
 
@@ -43,14 +43,20 @@ def read_attributes(path: Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        The file cannot be read, or is not such a table.
+        The file cannot be read, or is not such a table; a clip has two lines that differ.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); download it again") from None
-    if not rows or rows[0][0] != "file_name":
+    header, *rows = read_rows(path, open_end=True)
+    if header.cells[0] != "file_name":
         raise UserError(f"{path}: no table of attributes, which begins with 'file_name'; remove it")
-    texts = {row[0].rpartition("/")[2]: "_".join(word for word in row[1:] if word) for row in rows}
-    return {name: text for name, text in texts.items() if text and name != "file_name"}
+    texts: dict[str, str] = {}
+    faults = []
+    for line, (name, *words) in rows:
+        name = name.rpartition("/")[2]
+        text = "_".join(word for word in words if word)
+        if len(words) >= len(header.cells):
+            found, most = len(words) + 1, len(header.cells)
+            faults.append((line, f"{found} cells where the header has {most}; download it again"))
+        elif texts.setdefault(name, text) != text:
+            faults.append((line, f"{name} has other attributes above; keep one of the lines"))
+    refuse_lines(path, faults)
+    return {name: text for name, text in texts.items() if text}

@@ -24,6 +24,7 @@ from asd.challenge.download.disk import as_user_error, check_space
 from asd.challenge.download.policy import RetryPolicy
 from asd.challenge.layout import machine_folder, split_folder
 from asd.challenge.names import parse_clip_name
+from asd.csvfiles import read_rows, refuse_lines
 from asd.errors import UserError
 from asd.files import folder_aside, write_aside
 from asd.locks import exclusive_lock
@@ -180,29 +181,38 @@ def read_label_list(path: Path) -> dict[str, dict[str, str]]:
     UserError
         The file cannot be read, or a line is not as it should be, with its number.
     """
-    try:
-        lines = _read(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file; give a list of labels with --list") from error
     labels: dict[str, dict[str, str]] = {}
     machine = ""
-    for number, line in enumerate(lines, start=1):
-        fields = [text.strip() for text in line.split(",")]
+    taken: set[tuple[str, str]] = set()
+    faults = []
+    for line, cells in read_rows(path, open_end=True):
         try:
-            if len(fields) > 1:
-                _add_row(labels, machine, *fields[:2])
-            elif fields[0]:
-                machine = _plain(fields[0])
+            if len(cells) > 1:
+                _add_row(labels, taken, machine, *cells[:2])
+            elif ".wav" in cells[0]:
+                raise ValueError(f"{cells[0]!r} is no machine type; names are separated by commas")
+            else:
+                machine = _plain(cells[0])
                 labels.setdefault(machine, {})
         except ValueError as error:
-            raise UserError(f"{path}, line {number}: {error}; mend or remove this line") from error
+            faults.append((line, f"{error}; mend or remove this line"))
+    refuse_lines(path, faults)
     if not any(labels.values()):
         raise UserError(f"{path}: no labels in it; give a list of labels with --list")
     return labels
 
 
-def _add_row(labels: dict[str, dict[str, str]], machine: str, unlabelled: str, name: str) -> None:
-    """Add a row of a list; ValueError tells what is wrong with it."""
+def _add_row(
+    labels: dict[str, dict[str, str]],
+    taken: set[tuple[str, str]],
+    machine: str,
+    unlabelled: str,
+    name: str,
+) -> None:
+    """Add a row of a list; ValueError tells what is wrong with it.
+
+    `taken` holds the (machine type, labelled name) that have a clip.
+    """
     if not machine:
         raise ValueError("a line with the machine type must come before the first row")
     rows = labels[machine]
@@ -213,8 +223,9 @@ def _add_row(labels: dict[str, dict[str, str]], machine: str, unlabelled: str, n
         raise ValueError(str(error)) from error
     if unlabelled in rows:
         raise ValueError(f"{unlabelled} of {machine} has a row already")
-    if labelled in rows.values():
+    if (machine, labelled) in taken:
         raise ValueError(f"{labelled} of {machine} is given to another clip already")
+    taken.add((machine, labelled))
     rows[unlabelled] = labelled
 
 
@@ -232,6 +243,8 @@ def _plain(name: str) -> str:
     """Refuse names that would lead to another folder."""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         raise ValueError(f"{name!r} is not a plain name")
+    if name != name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} has blanks around it or control characters in it")
     return name
 
 

@@ -10,8 +10,6 @@ labels from test_rename/ or from the organisers' list; where neither is there th
 tell none, such as section_00_test_0000.wav. Supplemental clips keep their names.
 """
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -27,8 +25,9 @@ from asd.challenge.download.disk import as_user_error, check_space
 from asd.challenge.labels import find_local_list, read_label_list
 from asd.challenge.names import ClipName, named_clip, parse_clip_name
 from asd.clips import LABELS, NO_ATTRIBUTE, Clip
+from asd.csvfiles import read_rows, write_rows
 from asd.errors import UserError
-from asd.files import write_aside, write_text
+from asd.files import write_aside
 from asd.locks import exclusive_lock
 
 _log = logging.getLogger(__name__)
@@ -48,6 +47,9 @@ class UnifiedClip:
     label: str
     attributes: str
     source: str
+
+
+_HEADER = [field.name for field in fields(UnifiedClip)]
 
 
 def unify(
@@ -240,22 +242,19 @@ def _place(clip: UnifiedClip, output: Path, link: bool) -> None:
 def _read_table(path: Path) -> list[UnifiedClip]:
     if not path.is_file():
         return []
-    names = [field.name for field in fields(UnifiedClip)]
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    if header != names or any(len(row) != len(names) for row in rows):
+    header, *rows = read_rows(path, spreadsheet=True)
+    if header.cells != _HEADER or any(len(row.cells) != len(_HEADER) for row in rows):
         raise UserError(
             f"{path}: is not the table of a tree made by asd format; name another --output"
         )
-    clips = [UnifiedClip(*row) for row in rows]
-    for number, clip in enumerate(clips, start=2):
-        if not _is_in_its_folder(clip):
+    for line, cells in rows:
+        if not _is_in_its_folder(clip := UnifiedClip(*cells)):
             raise UserError(
-                f"{path}, line {number}: {clip.path!r} does not lie below "
+                f"{path}, line {line}: {clip.path!r} does not lie below "
                 f"'{clip.year}/{clip.split}/{clip.machine}/'; remove the line, or name another "
                 "--output"
             )
-    return clips
+    return [UnifiedClip(*row.cells) for row in rows]
 
 
 def _is_in_its_folder(clip: UnifiedClip) -> bool:
@@ -266,8 +265,4 @@ def _is_in_its_folder(clip: UnifiedClip) -> bool:
 
 
 def _write_table(path: Path, clips: Sequence[UnifiedClip]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(UnifiedClip))
-    writer.writerows(astuple(clip) for clip in clips)
-    write_text(path, text.getvalue())
+    write_rows(path, [_HEADER, *map(astuple, clips)], spreadsheet=True)

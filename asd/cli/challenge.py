@@ -63,12 +63,15 @@ def _add_submission(commands: Any) -> None:
     )
     check = add_command(
         actions, "check", _check, "check the CSV files of a system against the year's rules",
+        "FOLDER may also be the zip file that asd submission pack writes. Without --dataset the\n"
+        "year is taken from the files' names.\n"
         "All machine types and clips once, scores finite, decisions 0 or 1, names right. Prints a\n"
         "line for each problem; the exit status is 0 if there is none. Which clips there are is\n"
         "taken from the data folder, or else from the organisers' list of labels; without either\n"
         "only the form of their names is checked.",
     )  # fmt: skip
-    check.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the CSV files")
+    check.add_argument("folder", type=Path, metavar="FOLDER",
+                       help="folder of the CSV files, or a zip file of such folders")  # fmt: skip
     _add_clip_sources(check)
     pack = add_command(
         actions, "pack", _pack, "check the results of asd test -e and pack them for sending",
@@ -104,18 +107,20 @@ def _add_clip_sources(command: Any, *parameters: str) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from asd.submission.check import check_submission, find_test_clips
+    from asd.submission.check import check
 
     config = read_config(args)
-    clips = find_test_clips(config.dataset_directory, config.challenge, args.list)
-    _report(check_submission(args.folder, config.challenge, clips), args.folder)
-    print(f"{args.folder}: in order for {config.dataset}; {clips.text}")
+    wanted = config.challenge if "dataset" in args else None
+    found = check(args.folder, config.dataset_directory, config.challenge, wanted, args.list)
+    _report(found.problems, args.folder)
+    print(f"{args.folder}: in order for {found.challenge.name}; {found.basis}")
 
 
 def _pack(args: argparse.Namespace) -> None:
     from asd.evaluation.results import score_folder
     from asd.submission import package
-    from asd.submission.check import find_test_clips, read_enclosure
+    from asd.submission.check import find_test_clips
+    from asd.submission.systems import read_enclosure
 
     config = read_config(args)
     label = package.submission_label(args.author, args.institute, args.index)

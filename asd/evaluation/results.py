@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.challenge.catalog import split_dataset_name
-from asd.csvfiles import cells, number, read_rows, write_rows
+from asd.csvfiles import cells, number, parse_number, read_rows, refuse_lines, write_rows
 from asd.errors import UserError
 from asd.evaluation.metrics import (
     BoolArray,
@@ -153,15 +153,22 @@ def read_scores(path: Path, *, open_end: bool = False) -> tuple[list[str], Float
     Raises
     ------
     UserError
-        The file is missing or cut off, or a line is not "file name,number"; tells the line.
+        The file is missing or cut off, a line is not "file name,number", the number is not
+        finite, or a name occurs twice; tells the line.
     """
-    names, values = [], []
+    line_of: dict[str, int] = {}
+    values, faults = [], []
     for line, row in read_rows(path, open_end=open_end):
-        if len(row) != 2 or not row[0] or not row[1]:
-            raise UserError(f"{path}, line {line}: expected 'file name,number', found {row}")
-        names.append(row[0])
-        values.append(number(row[1], path, line))
-    return names, np.array(values, dtype=np.float64)
+        value = parse_number(row[1]) if len(row) == 2 else None
+        if len(row) != 2 or not all(row):
+            faults.append((line, f"expected 'file name,number', found {','.join(row)!r}"))
+        elif value is None:
+            faults.append((line, f"{row[1]!r} is not a finite number; write it again"))
+        elif line_of.setdefault(row[0], line) != line:
+            faults.append((line, f"{row[0]} stands in line {line_of[row[0]]} already; keep one"))
+        values.append(value)
+    refuse_lines(path, faults)
+    return list(line_of), np.array(values, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -325,12 +332,11 @@ def read_result(path: Path) -> ResultTable:
     header, *rows = read_rows(path)
     if header.cells[0] not in ("section", "id") or len(header.cells) < 2:
         raise UserError(f"{path}, line 1: expected 'section,AUC ...', found {header.cells[0]!r}")
-    for line, row in rows:
-        if len(row) != len(header.cells):
-            raise UserError(
-                f"{path}, line {line}: {len(row)} cells where the header has {len(header.cells)}; "
-                "the file is damaged, run the test step again"
-            )
+    what = f"cells where the header has {len(header.cells)}; run the test step again"
+    refuse_lines(
+        path,
+        [(line, f"{len(row)} {what}") for line, row in rows if len(row) != len(header.cells)],
+    )
     if tuple(row.cells[0] for row in rows[-2:]) != MEAN_ROWS:
         line = rows[-1].line if rows else 1
         raise UserError(f"{path}, line {line}: the file is cut off here; run the test step again")

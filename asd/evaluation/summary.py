@@ -144,7 +144,7 @@ def write_summary(summary: Summary) -> list[Path]:
         ("official_score", official_rows(summary)),
     ):
         paths.append(summary.folder / f"{summary.challenge.name}_{kind}.csv")
-        write_rows(paths[-1], rows)
+        write_rows(paths[-1], rows, spreadsheet=True)
     paths.append(paths[-1].with_suffix(".md"))
     write_text(paths[-1], official_markdown(summary))
     return paths

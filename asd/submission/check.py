@@ -11,23 +11,24 @@ Their names by year stand in catalog.yaml. Sources: dcase.community, challenge20
 """
 
 import difflib
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from asd.challenge.catalog import Challenge
+from asd.challenge.catalog import Challenge, challenge_names, load_challenge
 from asd.challenge.labels import find_local_list, read_label_list
 from asd.challenge.layout import machine_folder
 from asd.challenge.names import parse_clip_name
+from asd.csvfiles import CsvError, Row, parse_number, parse_rows
 from asd.errors import UserError
+from asd.submission.systems import KINDS, SystemFiles, read_systems
+from asd.words import shown
 
 _LABEL = re.compile(r"[^_]+_[^_]+_task2_\d+")
-KINDS = ("anomaly_score_", "decision_result_")
-"""How the names of files begin."""
+_FEW = 5  # lines whose numbers are told
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.path}, line {self.line}" if self.line else str(self.path)
-        return f"{where}: {self.what}"
+        return shown(f"{where}: {self.what}")
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,24 @@ class KnownClips:
 
 
 @dataclass(frozen=True)
-class SubmissionText:
-    """A file's text and the path to name in messages."""
+class ClipTable:
+    """The lines of a score or decision file, and the path to name in messages.
+
+    `fault` tells why there are none, where the file is no strict CSV file.
+    """
 
     path: Path
-    lines: Sequence[str]
+    rows: Sequence[Row]
+    fault: Problem | None = None
+
+
+@dataclass(frozen=True)
+class CheckedSubmission:
+    """What was found: the year that was checked for, all problems, and what they are based on."""
+
+    challenge: Challenge
+    problems: Sequence[Problem]
+    basis: str
 
 
 def submission_names(machine: str, section: str) -> tuple[str, str]:
@@ -142,75 +156,105 @@ def find_test_clips(data: Path, challenge: Challenge, list_path: Path | None = N
     return KnownClips(names, text)
 
 
+def fitting_year(names: Collection[str]) -> Challenge | None:
+    """The challenge year that files of these names are for; None where no year is."""
+    years = [load_challenge(name) for name in challenge_names()]
+    counts = [len(set(names) & {file.name for file in section_files(year)}) for year in years]
+    return years[counts.index(max(counts))] if max(counts) else None
+
+
 # --- check ----------------------------------------------------------------------------------------
 
 
-def check_submission(folder: Path, challenge: Challenge, clips: KnownClips) -> list[Problem]:
-    """All problems of the submission in a folder; none if it can be sent.
+def check(
+    path: Path,
+    data: Path,
+    usual: Challenge,
+    wanted: Challenge | None = None,
+    list_path: Path | None = None,
+) -> CheckedSubmission:
+    """Check the submission in a folder, or those in a zip file.
+
+    Parameters
+    ----------
+    path
+        Folder or zip file.
+    data, list_path
+        As in `find_test_clips`.
+    usual
+        The year where the names of the files tell none.
+    wanted
+        The year to check for; None takes it from the names of the files.
 
     Raises
     ------
     UserError
-        There is no such folder, or it holds nothing of a submission.
+        There is nothing of a submission, or the list cannot be read.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the one with the CSV files")
-    found = sorted(path for path in folder.glob("*.csv") if path.name.startswith(KINDS))
-    if not found:
-        raise UserError(
-            f"{folder}: no anomaly_score_*.csv in it; name the folder that holds the CSV files "
-            "of one system"
-        )
+    systems = read_systems(path)
+    year = wanted or fitting_year([name for system in systems for name in system.tables]) or usual
+    clips = find_test_clips(data, year, list_path)
+    problems = [found for system in systems for found in check_system(system, year, clips)]
+    return CheckedSubmission(year, problems, clips.text)
+
+
+def check_system(system: SystemFiles, challenge: Challenge, clips: KnownClips) -> list[Problem]:
+    """All problems of a system's files; none if they can be sent."""
     wanted = section_files(challenge)
-    problems = _name_problems(found, wanted, challenge)
-    given = {file.name for file in wanted} & {path.name for path in found}
-    problems += [
-        Problem(folder, None, f"{file.name} is missing; add it")
-        for file in wanted
-        if file.name not in given
-    ]
-    texts = {file.name: read_lines(folder / file.name) for file in wanted if file.name in given}
-    problems += text_problems(texts, wanted, challenge, clips)
-    return problems + _meta_problems(folder)
+    names = [file.name for file in wanted]
+    problems = _name_problems(system, names, challenge)
+    missing = [name for name in names if name not in system.tables]
+    if len(missing) > _FEW:
+        year = fitting_year(system.tables)
+        hint = "" if year in (None, challenge) else f", or check for --dataset {year.name}"
+        what = f"{len(missing)} of {len(names)} files are missing, the first is {missing[0]}"
+        problems.append(Problem(system.folder, None, f"{what}; add them{hint}"))
+    else:
+        problems += [Problem(system.folder, None, f"{name} is missing; add it") for name in missing]
+    tables = {
+        name: parse_table(system.folder / name, content) for name, content in system.tables.items()
+    }
+    problems += table_problems(tables, wanted, challenge, clips)
+    return problems + _meta_problems(system)
 
 
-def read_lines(path: Path) -> SubmissionText:
-    """The lines of a file; what is no text in it is replaced, and found to be wrong later.
-
-    Raises
-    ------
-    UserError
-        It cannot be read.
-    """
-    text = read_enclosure(path).decode("utf-8-sig", errors="replace")
-    return SubmissionText(path, text.splitlines())
+def parse_table(path: Path, content: bytes) -> ClipTable:
+    """The lines of a score or decision file; `path` is the one to name in messages."""
+    try:
+        return ClipTable(path, parse_rows(content, may_have_mark=False))
+    except CsvError as error:
+        return ClipTable(path, (), Problem(path, error.line, error.what))
 
 
 def _name_problems(
-    found: Sequence[Path], wanted: Sequence[SectionFile], challenge: Challenge
+    system: SystemFiles, names: Sequence[str], challenge: Challenge
 ) -> list[Problem]:
-    names = [file.name for file in wanted]
+    # The test step's own result files may lie beside those of the submission.
+    results = tuple(f"{kind}{challenge.name}" for kind in KINDS)
+    odd = [n for n in system.tables if n not in names and not n.startswith(results)]
     problems = []
-    for path in found:
-        # The test step's own result files may lie beside those of the submission.
-        is_result = any(path.name.startswith(f"{kind}{challenge.name}") for kind in KINDS)
-        if path.name not in names and not is_result:
-            near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.94)
-            way = f"rename it to {near[0]} or remove it" if near else "remove it"
-            problems.append(Problem(path, None, f"no such file in {challenge.name}; {way}"))
+    for name in odd[:_FEW]:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.94)
+        way = f"rename it to {near[0]} or remove it" if near else "remove it"
+        what = f"no such file in {challenge.name}; {way}"
+        problems.append(Problem(system.folder / name, None, what))
+    if more := len(odd) - len(problems):
+        what = f"{more} more files that {challenge.name} does not have; remove them"
+        problems.append(Problem(system.folder, None, what))
     return problems
 
 
-def _meta_problems(folder: Path) -> list[Problem]:
+def _meta_problems(system: SystemFiles) -> list[Problem]:
     """A folder that is named as a submission must hold its meta.yaml."""
-    label = folder.resolve().name
+    label = system.folder.resolve().name
     if not _LABEL.fullmatch(label):
         return []
-    path = folder / f"{label}.meta.yaml"
-    if not path.is_file():
-        return [Problem(path, None, "is missing; asd submission pack makes a skeleton")]
-    fault = meta_fault(read_enclosure(path), label)
-    return [Problem(path, None, fault)] if fault else []
+    name = f"{label}.meta.yaml"
+    if name not in system.files:
+        what = "is missing; asd submission pack makes a skeleton"
+        return [Problem(system.folder / name, None, what)]
+    fault = meta_fault(system.files[name], label)
+    return [Problem(system.folder / name, None, fault)] if fault else []
 
 
 def meta_fault(content: bytes, label: str) -> str:
@@ -218,15 +262,15 @@ def meta_fault(content: bytes, label: str) -> str:
     try:
         meta = yaml.safe_load(content)
         found = meta["submission"]["label"]
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date or number may be none
         return "is not valid YAML; mend it"
     except (KeyError, TypeError):
         return f"has no submission label; give it the label {label}"
     return "" if found == label else f"its label is {found!r}; write {label}"
 
 
-def text_problems(
-    texts: Mapping[str, SubmissionText],
+def table_problems(
+    tables: Mapping[str, ClipTable],
     wanted: Sequence[SectionFile],
     challenge: Challenge,
     clips: KnownClips,
@@ -235,16 +279,19 @@ def text_problems(
     problems: list[Problem] = []
     score_clips: dict[tuple[str, str, str | None], frozenset[str]] = {}
     for file in wanted:
-        if file.name not in texts:
+        table = tables.get(file.name)
+        if table is None:
+            continue
+        if table.fault is not None:
+            problems.append(table.fault)
             continue
         place = (file.machine, file.section, file.domain)
         expected = _expected_clips(clips, file, challenge)
         if expected is None and file.is_decision:
             expected = score_clips.get(place) or None
-        seen, found = _check_lines(texts[file.name], file, challenge, expected)
         if not file.is_decision:
-            score_clips[place] = seen
-        problems += found
+            score_clips[place] = frozenset(row.cells[0] for row in table.rows)
+        problems += _line_problems(table, file, challenge, expected)
     return problems
 
 
@@ -256,69 +303,69 @@ def _expected_clips(
     return frozenset(n for n in clips.names[file.machine] if not _form_problem(n, file, challenge))
 
 
-def _check_lines(
-    text: SubmissionText, file: SectionFile, challenge: Challenge, expected: frozenset[str] | None
-) -> tuple[frozenset[str], list[Problem]]:
-    """The clips of a file, and its problems."""
+def _line_problems(
+    table: ClipTable, file: SectionFile, challenge: Challenge, expected: frozenset[str] | None
+) -> list[Problem]:
+    """The problems of a file's lines, each kind told once."""
     first_line: dict[str, int] = {}
-    problems = []
-    for number, line in enumerate(text.lines, start=1):
-        if not line:
+    found = []  # (line, kind of problem as a pattern, name, value)
+    for line, cells in table.rows:
+        name, value = cells[0], ",".join(cells[1:])
+        if len(cells) != 2:
+            found.append((line, "'{name},{value}' is not 'clip,value'; mend it", name, value))
             continue
-        name, comma, value = line.partition(",")
-        if not comma or "," in value:
-            problems.append(Problem(text.path, number, f"{line!r} is not 'clip,value'; mend it"))
-            continue
-        wrong = [_form_problem(name, file, challenge), _value_problem(value, file)]
+        pattern = _form_problem(name, file, challenge)
         if name in first_line:
-            wrong[0] = f"{name} stands in line {first_line[name]} already; keep one of them"
-        elif not wrong[0] and expected is not None and name not in expected:
-            wrong[0] = f"{name} is not one of the test clips; remove the line"
-        first_line.setdefault(name, number)
-        problems += [Problem(text.path, number, what) for what in wrong if what]
+            pattern = "{name} has a line already; keep one of them"
+        elif not pattern and expected is not None and name not in expected:
+            pattern = "{name} is not one of the test clips; remove the line"
+        first_line.setdefault(name, line)
+        found += [(line, p, name, value) for p in (pattern, _value_problem(value, file)) if p]
+    problems = [Problem(table.path, *texts) for texts in _once_a_kind(found)]
     missing = sorted((expected or frozenset()) - first_line.keys())
     if missing:
         what = f"{len(missing)} of {len(expected or ())} clips are missing, the first is "
-        problems.append(Problem(text.path, None, f"{what}{missing[0]}; add a line for each"))
+        problems.append(Problem(table.path, None, f"{what}{missing[0]}; add a line for each"))
     elif not first_line:
-        problems.append(Problem(text.path, None, "holds no clip; add a line for each"))
-    return frozenset(first_line), problems
+        problems.append(Problem(table.path, None, "holds no clip; add a line for each"))
+    return problems
+
+
+def _once_a_kind(found: Iterable[tuple[int, str, str, str]]) -> list[tuple[int, str]]:
+    """First line and text of every kind of problem, and which other lines have it."""
+    kinds: dict[str, list[tuple[int, str, str]]] = {}
+    for line, pattern, name, value in found:
+        kinds.setdefault(pattern, []).append((line, name, value))
+    texts = []
+    for pattern, ((first, name, value), *others) in kinds.items():
+        text = pattern.format(name=name, value=value)
+        if len(others) > _FEW:
+            text += f" (and {len(others)} more lines like it)"
+        elif others:
+            text += f" (also line {', '.join(str(line) for line, _, _ in others)})"
+        texts.append((first, text))
+    return sorted(texts)
 
 
 def _form_problem(name: str, file: SectionFile, challenge: Challenge) -> str:
-    """What is wrong with a clip's name in a file, "" if nothing is."""
+    """What is wrong with a clip's {name} in a file, "" if nothing is."""
     try:
         clip = parse_clip_name(name)
     except UserError:
-        return f"{name!r} is not the name of a clip; remove the line (there is no header)"
+        return "{name!r} is not the name of a clip; remove the line (there is no header)"
     if clip.label is not None:
-        return f"{name} tells a label; give the name that the clip has in test/"
+        return "{name} tells a label; give the name that the clip has in test/"
     if clip.keyword != challenge.keyword or clip.section != file.section:
-        return f"{name} is not of {challenge.keyword} {file.section}; move the line to its own file"
+        place = f"{challenge.keyword} {file.section}"
+        return f"{{name}} is not of {place}; move the line to its own file"
     if clip.domain != file.domain:
-        return f"{name} is not of this file's domain; move the line to its own file"
+        return "{name} is not of this file's domain; move the line to its own file"
     return ""
 
 
 def _value_problem(value: str, file: SectionFile) -> str:
+    """What is wrong with a clip's {value}, "" if nothing is."""
     if file.is_decision:
-        return "" if value in ("0", "1") else f"the decision is {value!r}; write 0 or 1"
-    try:
-        is_finite = math.isfinite(float(value))
-    except ValueError:
-        return f"the score {value!r} is not a number; write one"
-    return "" if is_finite else f"the score is {value}; write a finite number"
-
-
-def read_enclosure(path: Path) -> bytes:
-    """The content of a file that goes with a submission.
-
-    Raises
-    ------
-    UserError
-        It cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name another file") from None
+        return "" if value in ("0", "1") else "the decision is {value!r}; write 0 or 1"
+    is_number = parse_number(value) is not None
+    return "" if is_number else "the score is {value!r}; write a finite decimal number"

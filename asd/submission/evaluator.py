@@ -15,15 +15,17 @@ labelled or not.
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.names import parse_clip_name
-from asd.csvfiles import read_rows
+from asd.csvfiles import read_rows, refuse_lines
 from asd.errors import UserError
 from asd.evaluation.metrics import BoolArray, FloatArray, domain_metrics, precision_recall_f1
 from asd.evaluation.results import parse_result_name, read_scores
@@ -32,6 +34,8 @@ from asd.submission.f1ev import bounded_f1_ev, f1_ev
 from asd.submission.jackknife import ci95
 
 _log = logging.getLogger(__name__)
+
+_Value = TypeVar("_Value", np.float64, np.bool_)
 
 _RULE = ("smix_auc", "tmix_auc", "mix_pauc")
 _TRUTH_FILE = re.compile(r"ground_truth_(?P<machine>.+)_section_(?P<section>\d\d)_test\.csv")
@@ -160,14 +164,15 @@ def read_ground_truth(folder: Path, challenge: Challenge) -> list[GroundTruth]:
 
 
 def _read_section_truth(folder: Path, file: str, machine: str, section: str) -> GroundTruth:
-    names, labels = read_scores(folder / "ground_truth_data" / file, open_end=True)
+    names, labels = _read_flags(folder / "ground_truth_data" / file)
     order = np.argsort(names)
     names = [names[i] for i in order]
     aliases = {name: name for name in names}
     labelled = folder / "ground_truth_attributes" / file
     aliases |= _labelled_names(labelled) if labelled.is_file() else {}
-    domains = _read_by_name(folder / "ground_truth_domain" / file, names, aliases)
-    return GroundTruth(machine, section, tuple(names), labels[order] != 0, domains != 0, aliases)
+    domain_file = folder / "ground_truth_domain" / file
+    is_target = _by_name(domain_file, *_read_flags(domain_file), names, aliases)
+    return GroundTruth(machine, section, tuple(names), labels[order], is_target, aliases)
 
 
 def _labelled_names(path: Path) -> dict[str, str]:
@@ -177,27 +182,55 @@ def _labelled_names(path: Path) -> dict[str, str]:
     lack the word "test"; they are known with it too.
     """
     found: dict[str, str] = {}
-    for _, (name, *labelled) in read_rows(path, open_end=True):
+    faults = []
+    for line, (name, *labelled) in read_rows(path, open_end=True):
         for other in labelled:
-            known = parse_clip_name(f"{other.removesuffix('.wav')}.wav")
-            found |= {str(known): name, str(replace(known, split="test")): name}
+            try:
+                known = parse_clip_name(f"{other.removesuffix('.wav')}.wav")
+            except UserError as error:
+                faults.append((line, str(error)))
+                continue
+            aliases = (str(known), str(replace(known, split="test")))
+            taken = [alias for alias in aliases if found.setdefault(alias, name) != name]
+            faults += [(line, f"{alias} is a name of {found[alias]} already") for alias in taken]
+    refuse_lines(path, faults)
     return found
 
 
-def _read_by_name(path: Path, names: list[str], aliases: Mapping[str, str]) -> FloatArray:
-    """The numbers of a file in the order of `names`, each of which must be there once."""
-    found, values = read_scores(path, open_end=True)
-    by_name: dict[str, float] = {}
-    for name, value in zip(found, values.tolist(), strict=True):
+def _read_flags(path: Path) -> tuple[list[str], BoolArray]:
+    """File names, and whether a 1 stands beside them rather than a 0, (clips,)."""
+    names, values = read_scores(path, open_end=True)
+    if odd := [name for name, value in zip(names, values, strict=True) if value not in (0, 1)]:
+        more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+        raise UserError(f"{path}: the value of {odd[0]}{more} is neither 0 nor 1; mend the file")
+    return names, values == 1
+
+
+def _by_name(
+    path: Path,
+    found: Sequence[str],
+    values: NDArray[_Value],
+    names: Sequence[str],
+    aliases: Mapping[str, str],
+) -> NDArray[_Value]:
+    """What a file says of its clips `found`, in the order of `names`, each of them once."""
+    places: dict[str, int] = {}
+    odd, twice = [], []
+    for place, name in enumerate(found):
         clip = aliases.get(name)
         if clip is None:
-            raise UserError(f"{path}: {name} is not a test clip; remove its line")
-        if clip in by_name:
-            raise UserError(f"{path}: {name} occurs twice; keep one line per clip")
-        by_name[clip] = value
-    if missing := [name for name in names if name not in by_name]:
-        raise UserError(f"{path}: {len(missing)} clips are missing, the first is {missing[0]}")
-    return np.array([by_name[name] for name in names], dtype=np.float64)
+            odd.append(name)
+        elif places.setdefault(clip, place) != place:
+            twice.append(name)
+    missing = [name for name in names if name not in places]
+    for wrong, what in (
+        (odd, "{} of its clips are not test clips, the first is {}; remove their lines"),
+        (twice, "{} clips occur twice, the first is {}; keep one line per clip"),
+        (missing, "{} clips are missing, the first is {}; add a line for each"),
+    ):
+        if wrong:
+            raise UserError(f"{path}: {what.format(len(wrong), wrong[0])}")
+    return values[[places[name] for name in names]]
 
 
 def _system_folders(submissions: Path) -> dict[str, Path]:
@@ -232,14 +265,10 @@ def _evaluate_system(
 ) -> SystemEvaluation:
     sections, pooled = [], []
     for truth, (score_path, decision_path) in zip(truths, files, strict=True):
-        scores = _read_by_name(score_path, list(truth.names), truth.aliases)
-        decisions = _read_by_name(decision_path, list(truth.names), truth.aliases)
-        if not np.isfinite(scores).all():
-            clip = truth.names[int(np.argmin(np.isfinite(scores)))]
-            raise UserError(f"{score_path}: the score of {clip} is not a finite number")
-        if not np.isin(decisions, (0, 1)).all():
-            clip = truth.names[int(np.argmin(np.isin(decisions, (0, 1))))]
-            raise UserError(f"{decision_path}: the decision of {clip} is neither 0 nor 1")
+        score_file = read_scores(score_path, open_end=True)
+        scores = _by_name(score_path, *score_file, truth.names, truth.aliases)
+        decision_file = _read_flags(decision_path)
+        decisions = _by_name(decision_path, *decision_file, truth.names, truth.aliases)
         sections.append(evaluate_section(truth, scores, decisions))
         pooled.append(scores)
     is_anomaly = np.concatenate([truth.is_anomaly for truth in truths])
@@ -248,7 +277,7 @@ def _evaluate_system(
 
 
 def evaluate_section(
-    truth: GroundTruth, scores: FloatArray, decisions: FloatArray
+    truth: GroundTruth, scores: FloatArray, decisions: BoolArray
 ) -> SectionEvaluation:
     """Metrics of a section's scores and decisions, both (clips,) in the order of `truth`."""
     found = domain_metrics(scores, truth.is_anomaly, truth.is_target)

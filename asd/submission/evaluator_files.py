@@ -68,7 +68,7 @@ def write_evaluation(
         )
     for name, rows in tables.items():
         written.append(additional_folder / name)
-        write_rows(written[-1], rows)
+        write_rows(written[-1], rows, spreadsheet=True)
     return written
 
 

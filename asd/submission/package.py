@@ -13,19 +13,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from asd.challenge.catalog import Challenge
+from asd.csvfiles import Row
 from asd.errors import UserError
 from asd.files import write_aside
 from asd.submission.check import (
-    KINDS,
+    ClipTable,
     KnownClips,
     Problem,
     SectionFile,
-    SubmissionText,
     meta_fault,
-    read_lines,
+    parse_table,
     section_files,
-    text_problems,
+    table_problems,
 )
+from asd.submission.systems import KINDS, read_enclosure
 
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _MOST_INDEX = 4  # systems that a team may submit
@@ -72,31 +73,62 @@ def gather_submission(
     Raises
     ------
     UserError
-        A file cannot be read.
+        There are no such files, or one cannot be read.
     """
     wanted = section_files(challenge)
-    texts: dict[str, SubmissionText] = {}
+    if not any((results / file.usual_name).is_file() for file in wanted):
+        raise UserError(_no_results(results, challenge))
+    tables: dict[str, ClipTable] = {}
     problems = []
     for file in wanted:
         path = results / file.usual_name
         if path.is_file():
-            lines = _lines_of_domain(read_lines(path).lines, file, challenge)
-            texts[file.name] = SubmissionText(path, lines)
+            tables[file.name] = _of_domain(_read_table(path), file, challenge)
             problems += _age_problems(path, challenge)
         else:
             way = "test on unlabelled clips: asd test -e without test_rename/"
             problems.append(Problem(path, None, f"is missing; {way}"))
     problems = list(dict.fromkeys(problems))  # in 2021 two files are made of one
-    problems += text_problems(texts, wanted, challenge, clips)
-    return {name: "".join(f"{li}\n" for li in text.lines) for name, text in texts.items()}, problems
+    problems += table_problems(tables, wanted, challenge, clips)
+    problems = list(dict.fromkeys(problems))
+    return {name: _text(table.rows) for name, table in tables.items()}, problems
 
 
-def _lines_of_domain(lines: Iterable[str], file: SectionFile, challenge: Challenge) -> list[str]:
-    """The lines of the file's domain; lines that are wrong otherwise stay, to be complained of."""
-    others = [f"_{domain}_" for domain in challenge.domains if domain != file.domain]
-    return [
-        line for line in lines if file.domain is None or not any(word in line for word in others)
+def _no_results(results: Path, challenge: Challenge) -> str:
+    """What to say where a score has no file of a submission: which scores have some."""
+    export_dir, _, score = results.name.rpartition("_")
+    names = {file.usual_name for file in section_files(challenge)}
+    scores = [
+        folder.name.removeprefix(f"{export_dir}_")
+        for folder in sorted(results.parent.glob("*"))
+        if folder.name.rpartition("_")[0] == export_dir
+        and any((folder / name).is_file() for name in names)
     ]
+    if scores:
+        return (
+            f"{results}: no results of score {score}; there are some of --score {', '.join(scores)}"
+        )
+    return (
+        f"{results}: no results for a submission to {challenge.name}; write them on unlabelled "
+        "clips: asd test -e without test_rename/"
+    )
+
+
+def _read_table(path: Path) -> ClipTable:
+    return parse_table(path, read_enclosure(path))
+
+
+def _text(rows: Iterable[Row]) -> str:
+    return "".join(f"{','.join(row.cells)}\n" for row in rows)
+
+
+def _of_domain(table: ClipTable, file: SectionFile, challenge: Challenge) -> ClipTable:
+    """The lines of the file's domain; lines that are wrong otherwise stay, to be complained of."""
+    if file.domain is None:
+        return table
+    others = [f"_{domain}_" for domain in challenge.domains if domain != file.domain]
+    rows = [row for row in table.rows if not any(word in row.cells[0] for word in others)]
+    return ClipTable(table.path, rows, table.fault)
 
 
 def _age_problems(path: Path, challenge: Challenge) -> list[Problem]:
@@ -122,7 +154,7 @@ def _time(path: Path) -> int:
 
 def _values(path: Path) -> list[str]:
     """What a file says of its clips, in an order that does not depend on their names."""
-    return sorted(line.rpartition(",")[2] for line in read_lines(path).lines)
+    return sorted(row.cells[-1] for row in _read_table(path).rows)
 
 
 def write_package(

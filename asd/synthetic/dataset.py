@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.layout import machine_folder, split_folder
+from asd.csvfiles import read_rows
 from asd.errors import UserError
 from asd.files import folder_aside, write_text
 from asd.synthetic.machine_sound import (
@@ -195,11 +196,15 @@ def _update_label_list(path: Path, plan: Sequence[PlannedClip]) -> None:
     column: 1 for an anomaly).
     """
     blocks: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        if "," not in line:
-            blocks[line] = block = []
+    machine = ""
+    for line, cells in read_rows(path) if path.is_file() else []:
+        if len(cells) == 1:
+            machine = cells[0]
+            blocks[machine] = []
+        elif machine:
+            blocks[machine].append(",".join(cells))
         else:
-            block.append(line)
+            raise UserError(f"{path}, line {line}: no machine type above it; remove the file")
     blocks[plan[0].section.machine] = [_label_line(c) for c in plan if c.unlabelled is not None]
     lines = [line for machine, block in blocks.items() for line in (machine, *block)]
     write_text(path, "\n".join(lines) + "\n")

@@ -96,7 +96,7 @@ GOOD = "section_00_source_test_normal_0000_a.wav"
             "line 3: .* is given to another clip already",
         ),
         ("fan\n", "no labels in it"),
-        ("", "no labels in it"),
+        ("", "the file is empty"),
     ],
 )
 def test_broken_lists(write, text, message):
@@ -107,12 +107,34 @@ def test_broken_lists(write, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda t: t.replace(",", ";"),
+            r"line 2: 'section_00_0000.*no machine type.*98 more",
+        ),
+        (lambda t: t.replace("fan\n", "").replace(",", ";"), "separated by semicolons"),
+        (lambda t: t.replace(",", ", "), r"line 2: ' section_00.*' has blanks around it.*\(and 98"),
+        (lambda t: t.replace("fan", "fan "), "line 1: 'fan ' has blanks around it"),
+        (lambda t: t.replace("fan", '"fan\n"'), "line 2: .*control characters"),
+    ],
+)
+def test_a_list_that_a_spreadsheet_changed_is_told_in_one_line(write, change, said):
+    rows = [
+        f"section_00_{i:04d}.wav,section_00_source_test_normal_{i:04d}_a.wav" for i in range(99)
+    ]
+    with pytest.raises(UserError, match=said) as caught:
+        read_label_list(write(change("\n".join(["fan", *rows, ""]))))
+    assert len(str(caught.value)) < 400
+
+
 def test_not_a_text_file(tmp_path):
     path = tmp_path / "list.csv"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not a text file"):
+    path.write_bytes(b"fan\n\xff\xfe\n")
+    with pytest.raises(UserError, match="line 2: is not UTF-8 text"):
         read_label_list(path)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no such file"):
         read_label_list(tmp_path / "none.csv")
 
 

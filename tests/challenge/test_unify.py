@@ -1,6 +1,7 @@
 """One tree of all years: names, labels, links, reruns; attribute tables; supplemental clips."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,42 @@ def test_supplemental_clips(data):
     assert "2025/dev/fan/supplemental/section_00_noise_0001_.wav" in found
 
 
+def test_a_formula_in_the_table_is_text_and_read_back(data):
+    raw = "dcase2024t2/dev_data/raw/=HYPERLINK(1)"
+    data.add(f"{raw}/train", "section_00_source_train_normal_0000_-x.wav")
+    data.add(f"{raw}/test", "section_00_source_test_normal_0000_-5.wav")
+    year = load_challenge("DCASE2024T2")
+    split = dataclasses.replace(year.dev, sections={"=HYPERLINK(1)": ("00",)})
+    year = dataclasses.replace(year, dev=split)
+    tree = data.output
+    for _ in range(2):  # the second time reads the table
+        clips = unify(data.path, year, "dev", [], tree)
+        rows = data.table()
+        assert [row["machine"] for row in rows] == ["'=HYPERLINK(1)"] * 2
+        assert sorted(row["attributes"] for row in rows) == ["'-x", "-5"]
+        assert {clip.machine for clip in clips} == {"=HYPERLINK(1)"}
+        assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: b.decode().encode("utf-16"), r"clips\.csv: is UTF-16 text"),
+        (lambda b: b[:-20] + b"\xe9.wav\n", r"clips\.csv, line 4: is not UTF-8 text"),
+        (lambda b: b[:-20], r"clips\.csv, line 4: the file is cut off here"),
+        (lambda b: b + b"x,y\n", "is not the table of a tree"),
+    ],
+)
+def test_a_damaged_table_is_refused_in_one_line(data, change, said):
+    evaluation_data(data)
+    data.unify("DCASE2024T2", "eval", "RoboticArm")
+    path = data.output / "clips.csv"
+    path.write_bytes(damaged := change(path.read_bytes()))
+    with pytest.raises(UserError, match=said):
+        data.unify("DCASE2024T2", "eval", "RoboticArm")
+    assert path.read_bytes() == damaged
+
+
 # --- attributes -----------------------------------------------------------------------------------
 
 
@@ -251,6 +288,24 @@ def test_read_attributes_skips_clips_without(tmp_path):
     path = tmp_path / "attributes_00.csv"
     path.write_text(TABLE)
     assert set(read_attributes(path).values()) == {"spd_6_mic_1", "spd_9"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TABLE + "fan/test/a.wav,spd,6,mic,1,x\n", "line 5: 6 cells where the header has 5"),
+        (
+            TABLE + "fan/test/section_00_source_train_normal_0002_spd_7.wav,spd,8,,\n",
+            "line 5: section_00_source_train_normal_0002_spd_7.wav has other attributes above",
+        ),
+        (TABLE.replace(",", ";"), "separated by semicolons"),
+    ],
+)
+def test_attributes_that_contradict_each_other_are_refused(tmp_path, text, said):
+    path = tmp_path / "attributes_00.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_attributes(path)
 
 
 @pytest.mark.skipif(not REAL_LISTS.is_dir(), reason="needs the organisers' real lists")

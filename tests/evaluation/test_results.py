@@ -254,8 +254,11 @@ def test_broken_tables_name_file_and_line(text, problem, tmp_path):
     [
         ("a.wav,0.5\nb.wav\n", "line 2: expected 'file name,number'"),
         ("a.wav,0.5\nb.wav,1e", "line 2: the file is cut off"),
-        ("a.wav,0.5\n\nb.wav,zero\n", "line 3: 'zero' is not a number"),
+        ("a.wav,0.5\n\nb.wav,zero\n", "line 3: 'zero' is not a finite number"),
         ("a.wav,\n", "line 1: expected 'file name,number'"),
+        ("a.wav,-inf\n", "line 1: '-inf' is not a finite number"),
+        ("a.wav,1_000\nb.wav, 1\nc.wav,٣\n", "line 1: '1_000' .*and 2 more lines are wrong"),
+        ("a.wav,1\nb.wav,2\na.wav,1\n", "line 3: a.wav stands in line 1 already; keep one"),
     ],
 )
 def test_broken_scores_name_file_and_line(text, problem, tmp_path):

@@ -15,11 +15,14 @@ from asd.cli import main
 from asd.errors import UserError
 from asd.submission.check import (
     KnownClips,
-    check_submission,
+    check,
+    check_system,
     find_test_clips,
+    fitting_year,
     section_files,
 )
 from asd.submission.package import gather_submission, meta_skeleton, submission_label, write_package
+from asd.submission.systems import read_systems
 
 YEAR = load_challenge("DCASE2023T2")
 REAL_LISTS = Path(__file__).parents[3] / "shared" / "data" / "labels"
@@ -40,6 +43,11 @@ def clip_names(challenge, machine, count=4):
 def every_clip(challenge):
     names = {m: frozenset(clip_names(challenge, m)) for m in challenge.eval.sections}
     return KnownClips(names, "made up")
+
+
+def check_submission(folder, year, clips):
+    (system,) = read_systems(folder)
+    return check_system(system, year, clips)
 
 
 def write_results(folder, challenge, clips):
@@ -90,10 +98,10 @@ def test_without_fault(submission):
 @pytest.mark.parametrize(
     ("file", "line", "text", "said"),
     [
-        (SCORES, 1, "section_00_0001.wav,nan", "the score is nan"),
-        (SCORES, 1, "section_00_0001.wav,-inf", "the score is -inf"),
-        (SCORES, 1, "section_00_0001.wav,high", "'high' is not a number"),
-        (SCORES, 1, "section_00_0001.wav,", "'' is not a number"),
+        (SCORES, 1, "section_00_0001.wav,nan", "the score is 'nan'"),
+        (SCORES, 1, "section_00_0001.wav,-inf", "the score is '-inf'"),
+        (SCORES, 1, "section_00_0001.wav,high", "the score is 'high'"),
+        (SCORES, 1, "section_00_0001.wav,", "the score is ''"),
         (DECISIONS, 2, "section_00_0002.wav,2", "write 0 or 1"),
         (DECISIONS, 2, "section_00_0002.wav,1.0", "write 0 or 1"),
         (DECISIONS, 2, "section_00_0002.wav;1", "is not 'clip,value'"),
@@ -111,7 +119,7 @@ def test_a_wrong_value(submission, file, line, text, said):
     ("text", "said"),
     [
         ("section_00_9999.wav,1", "is not one of the test clips"),
-        ("section_00_0000.wav,1", "stands in line 1 already"),
+        ("section_00_0000.wav,1", "section_00_0000.wav has a line already"),
         ("section_01_0002.wav,1", "is not of section 00"),
         ("id_00_00000002.wav,1", "is not of section 00"),
         ("section_00_source_test_normal_0002_vel_1.wav,1", "tells a label"),
@@ -137,12 +145,12 @@ def test_files(submission):
     (submission.path / DECISIONS).unlink()
     name = "anomaly_score_toytank_section_00_test.csv"
     (submission.path / "anomaly_score_ToyTank_section_00_test.csv").rename(submission.path / name)
-    (submission.path / "anomaly_score_grinder_section_00_test.csv").write_text("")
+    (submission.path / "anomaly_score_grinder_section_00_test.csv").write_text("\n")
     found = "\n".join(submission.problems())
     assert f"{name}: no such file in DCASE2023T2; rename it to anomaly_score_ToyTank_" in found
     assert "anomaly_score_ToyTank_section_00_test.csv is missing" in found
     assert f"{DECISIONS} is missing" in found
-    assert "anomaly_score_grinder_section_00_test.csv: 4 of 4 clips are missing" in found
+    assert "anomaly_score_grinder_section_00_test.csv: the file is empty" in found
     assert len(found.splitlines()) == 4
 
 
@@ -152,10 +160,64 @@ def test_results_of_the_test_step_may_lie_beside(submission):
     assert submission.problems() == []
 
 
-def test_not_a_text(submission):
-    (submission.path / SCORES).write_bytes(b"\xff\xfe\x00\n")
-    first, _ = submission.problems()
-    assert f"{SCORES}, line 1: " in first
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: b"\xef\xbb\xbf" + b, "begins with a byte-order mark; save it as UTF-8 without"),
+        (lambda b: b.decode().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (lambda b: b.decode().encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
+        (lambda b: b.replace(b",", b";"), "its cells are separated by semicolons; save it with"),
+        (
+            lambda b: b.replace(b",0.", b";0,"),
+            "its cells are separated by semicolons; save it with commas",
+        ),
+        (lambda b: b.replace(b",", b"\t"), "its cells are separated by tabs; save it with commas"),
+        (lambda b: b[:-3] + b"\xff" + b[-2:], "line 4: is not UTF-8 text"),
+        (lambda b: b[:40] + b"\0\0\0" + b[43:], "line 2: holds NUL bytes"),
+        (lambda b: b[:-4], "line 4: the file is cut off here"),
+    ],
+)
+def test_a_file_of_another_form_is_told_in_one_line(submission, change, said):
+    path = submission.path / SCORES
+    path.write_bytes(change(path.read_bytes()))
+    (problem,) = submission.problems()
+    assert problem.startswith(str(path))
+    assert said in problem
+
+
+@pytest.mark.parametrize("value", ["1_000", " 1", "1 ", "٣", "1e999", "0x1p3", "infinity", "1,5"])
+def test_only_plain_numbers_are_scores(submission, value):
+    submission.edit(SCORES, lambda lines: lines.__setitem__(1, f"section_00_0001.wav,{value}"))
+    problem, *missing = submission.problems()
+    assert f"{SCORES}, line 2: " in problem
+    assert value in problem
+    assert len(missing) == ("," in value)
+
+
+def test_a_kind_of_problem_is_told_once(submission):
+    clips = every_clip(YEAR)
+    long = KnownClips({**clips.names, "bandsaw": clip_names(YEAR, "bandsaw", 5000)}, "")
+    for name in (SCORES, DECISIONS):
+        lines = [
+            f"{clip},{'x' if i % 2 else '0'}\n" for i, clip in enumerate(long.names["bandsaw"])
+        ]
+        (submission.path / name).write_text("".join(lines))
+    assert submission.problems(long) == [
+        f"{submission.path / SCORES}, line 2: the score is 'x'; write a finite decimal number "
+        "(and 2499 more lines like it)",
+        f"{submission.path / DECISIONS}, line 2: the decision is 'x'; write 0 or 1 "
+        "(and 2499 more lines like it)",
+    ]
+    submission.edit(SCORES, lambda lines: lines.__setitem__(slice(4, None), []))
+    assert "line 2: the score is 'x'" in submission.problems(clips)[0]
+    assert submission.problems(clips)[0].endswith("(also line 4)")
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_its_own(submission):
+    (submission.path / "anomaly_score_x\nin order.csv").write_text("section_00_0000.wav,1\n")
+    (problem,) = submission.problems()
+    assert "anomaly_score_x\\nin order.csv: no such file in DCASE2023T2" in problem
+    assert "\n" not in problem
 
 
 def test_without_knowing_the_clips(submission):
@@ -232,7 +294,9 @@ def test_pack_and_check_every_year(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "x.zip") as package:
         assert {name.split("/")[0] for name in package.namelist()} == {LABEL}
         package.extractall(tmp_path)
-    assert check_submission(tmp_path / LABEL, year, clips) == []
+    for path in (tmp_path / LABEL, tmp_path / "x.zip"):
+        assert check_submission(path, year, clips) == []
+        assert check(path, tmp_path, YEAR).challenge == year
 
 
 def test_names_of_2020_and_2021():
@@ -277,7 +341,7 @@ def test_pack_command_refuses_what_cannot_be_sent(tmp_path, capsys, monkeypatch)
     (folder / DECISIONS).unlink()
     assert main([*words, "--dataset", "DCASE2023T2"]) == 2
     printed = capsys.readouterr().out
-    assert f"{SCORES}, line 1: the score is inf" in printed
+    assert f"{SCORES}, line 1: the score is 'inf'" in printed
     assert f"{DECISIONS}: is missing" in printed
     assert not (tmp_path / "x.zip").exists()
 
@@ -344,3 +408,120 @@ def test_clips_of_the_real_lists(tmp_path, name):
     write_results(tmp_path / "results", year, clips.names)
     _, problems = gather_submission(tmp_path / "results", year, clips)
     assert not problems
+
+
+# --- zip files and years --------------------------------------------------------------------------
+
+
+def packed(folder, *labels):
+    """A zip file with a system without fault under each label."""
+    folder.mkdir()
+    write_results(folder / "results", YEAR, every_clip(YEAR).names)
+    files, _ = gather_submission(folder / "results", YEAR, every_clip(YEAR))
+    path = folder / "team.zip"
+    with zipfile.ZipFile(path, "w") as package:
+        for label in labels:
+            package.writestr(f"{label}/{label}.meta.yaml", meta_skeleton(YEAR, label))
+            for name, text in files.items():
+                package.writestr(f"{label}/{name}", text)
+    return path
+
+
+def test_every_system_of_a_zip_file_is_checked(tmp_path):
+    path = packed(tmp_path / "a", LABEL, "Smith_A-B_task2_2")
+    assert not check(path, tmp_path, YEAR).problems
+    with zipfile.ZipFile(path, "a") as package:
+        package.writestr("Smith_A-B_task2_2/anomaly_score_more.csv", "x,1\n")
+        package.writestr("Smith_A-B_task2_3/anomaly_score_more.csv", "x,1\n")
+    found = [str(problem) for problem in check(path, tmp_path, YEAR).problems]
+    assert found[0] == (
+        f"{path}/Smith_A-B_task2_2/anomaly_score_more.csv: no such file in DCASE2023T2; remove it"
+    )
+    assert f"{path}/Smith_A-B_task2_3: 14 of 14 files are missing, the first is" in found[2]
+    assert "Smith_A-B_task2_3.meta.yaml: is missing" in found[3]
+
+
+def test_a_zip_file_that_is_none(tmp_path):
+    path = packed(tmp_path / "a", LABEL)
+    whole = path.read_bytes()
+    at = whole.index(b"section_00_0000.wav,0.")
+    for content, said in (
+        (b"no zip", "cannot be read as a zip file"),
+        (whole[:-30], "cannot be read as a zip file"),
+        (whole[:at] + b"X" + whole[at + 1 :], "Bad CRC-32"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=said) as caught:
+            check(path, tmp_path, YEAR)
+        assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("x/readme.txt", "")
+    with pytest.raises(UserError, match=r"no anomaly_score_\*\.csv in it; name the folder"):
+        check(path, tmp_path, YEAR)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("x/anomaly_score_a.csv", bytes(1 << 27))
+    with pytest.raises(UserError, match="has over 64 MiB"):
+        check(path, tmp_path, YEAR)
+
+
+def test_a_name_twice_in_a_zip_file_is_refused(tmp_path):
+    path = packed(tmp_path / "a", LABEL)
+    with zipfile.ZipFile(path, "a") as package, pytest.warns(UserWarning, match="Duplicate"):
+        package.writestr(f"{LABEL}/{SCORES}", "")
+    with pytest.raises(UserError, match=f"{SCORES} is in it twice"):
+        check(path, tmp_path, YEAR)
+
+
+@pytest.mark.parametrize("name", challenge_names())
+def test_the_year_is_known_by_names_of_files(name):
+    year = load_challenge(name)
+    assert fitting_year({file.name for file in section_files(year)}) == year
+    assert fitting_year({"readme.md"}) is None
+
+
+def test_check_says_which_year_the_files_are_of(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    year = load_challenge("DCASE2024T2")
+    write_results(tmp_path / "system", year, every_clip(year).names)
+    assert main(["submission", "check", "system"]) == 0
+    assert "in order for DCASE2024T2" in capsys.readouterr().out
+    assert main(["submission", "check", "system", "--dataset", "DCASE2023T2"]) == 2
+    printed = capsys.readouterr().out
+    assert "14 of 14 files are missing" in printed
+    assert "or check for --dataset DCASE2024T2" in printed
+    assert "13 more files that DCASE2023T2 does not have; remove them" in printed
+
+
+def test_pack_names_the_scores_that_exist(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("baseline_MSE", "baseline_MAHALA", "other_KNN"):
+        write_results(tmp_path / "results" / "eval_data" / name, YEAR, every_clip(YEAR).names)
+    (tmp_path / "results/eval_data/baseline_summarize").mkdir()
+    words = ["submission", "pack", "--author", "A", "--institute", "X", "--out", "x.zip"]
+    assert main([*words, "--dataset", "DCASE2023T2", "--score", "MAX"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("no results of score MAX; there are some of --score MAHALA, MSE")
+    assert main([*words, "--dataset", "DCASE2023T2", "--export_dir", "none"]) == 2
+    assert "no results for a submission to DCASE2023T2" in capsys.readouterr().err
+
+
+def test_a_result_file_that_was_cut_off_is_not_packed(tmp_path):
+    clips = every_clip(YEAR)
+    write_results(tmp_path / "results", YEAR, clips.names)
+    path = tmp_path / "results" / SCORES
+    path.write_bytes(path.read_bytes()[:-5])
+    _, problems = gather_submission(tmp_path / "results", YEAR, clips)
+    assert [str(p) for p in problems] == [
+        f"{path}, line 4: the file is cut off here; write it again"
+    ]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [b"a: 2026-99-99", b"a: !!int foo", b"a: " + b"9" * 5000, b"[" * 3000, b"\xff", b"{}: 1"],
+)
+def test_a_meta_file_of_nonsense_is_told(submission, tmp_path, meta):
+    folder = submission.path.rename(tmp_path / LABEL)
+    (folder / f"{LABEL}.meta.yaml").write_bytes(meta)
+    (problem,) = check_submission(folder, YEAR, every_clip(YEAR))
+    assert "is not valid YAML" in str(problem) or "has no submission label" in str(problem)

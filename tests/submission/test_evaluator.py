@@ -182,11 +182,19 @@ def test_incomplete_systems_are_passed_over(made_up, caplog):
     ("kind", "change", "problem"),
     [
         (0, lambda lines: lines[1:], "1 clips are missing, the first is section_00_"),
-        (0, lambda lines: [*lines, lines[0]], "occurs twice"),
-        (1, lambda lines: ["section_00_9999.wav,1", *lines[1:]], "is not a test clip"),
+        (
+            0,
+            lambda lines: [*lines, lines[0]],
+            "line 17: section_00_.* stands in line 1 already; keep one",
+        ),
+        (
+            1,
+            lambda lines: ["section_00_9999.wav,1", *lines[1:]],
+            "1 of its clips are not test clips, the first is section_00_9999.wav",
+        ),
         (1, lambda lines: [f"{clip(0)},2", *lines[1:]], "is neither 0 nor 1"),
         (0, lambda lines: [lines[0].split(",")[0] + ",inf", *lines[1:]], "not a finite number"),
-        (0, lambda lines: ["name,score", *lines[1:]], "line 1: 'score' is not a number"),
+        (0, lambda lines: ["name,score", *lines[1:]], "line 1: 'score' is not a finite number"),
     ],
 )
 def test_damaged_submissions_are_refused(made_up, kind, change, problem):
@@ -204,3 +212,53 @@ def test_ground_truth_of_another_year_is_refused(made_up):
         evaluate_submissions(folder / "teams", folder / "truth", load_challenge("DCASE2024T2"))
     with pytest.raises(UserError, match="no evaluator for this year"):
         evaluate_submissions(folder / "teams", folder / "truth", load_challenge("DCASE2020T2"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "problem"),
+    [
+        ("data", lambda t: t.replace(",1\n", ",nan\n", 1), "'nan' is not a finite number"),
+        (
+            "data",
+            lambda t: t.replace(",1\n", ",2\n"),
+            r"the value of section_00_\d+.wav \(and 7 more",
+        ),
+        ("domain", lambda t: t.replace(",1\n", ",-1\n"), "is neither 0 nor 1"),
+        ("domain", lambda t: t.replace("0003.wav,", "0999.wav,"), "1 of its clips are not test"),
+        (
+            "domain",
+            lambda t: t.split("\n", 3)[3],
+            "3 clips are missing, the first is section_00_0000",
+        ),
+        (
+            "attributes",
+            lambda t: t.replace("section_00_s", "x_s"),
+            r"line 1: .*not a clip name.*more",
+        ),
+        (
+            "attributes",
+            lambda t: t.replace(t.split()[1], f"{clip(1)},{t.split()[0].split(',')[1]}"),
+            "line 2: .* is a name of section_00_0000.wav already",
+        ),
+    ],
+)
+def test_damaged_ground_truth_is_refused(made_up, kind, change, problem):
+    folder, _ = made_up
+    path = (
+        folder
+        / "truth"
+        / f"ground_truth_{kind}"
+        / f"ground_truth_{MACHINES[0]}_section_00_test.csv"
+    )
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=problem) as caught:
+        evaluate_submissions(folder / "teams", folder / "truth", YEAR)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_formulas_in_names_of_systems_are_text(made_up):
+    folder, _ = made_up
+    (folder / "teams/team/system").rename(folder / "teams/team/=1+2")
+    systems = evaluate_submissions(folder / "teams", folder / "truth", YEAR)
+    write_evaluation(systems, YEAR, folder / "out", folder / "more")
+    assert read(folder / "more/teams_official_score.csv")[1][0] == "'=1+2"
