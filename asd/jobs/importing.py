@@ -5,21 +5,22 @@ import logging
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from asd.challenge.catalog import split_dataset_name
+from asd.challenge.catalog import load_challenge, split_dataset_name
 from asd.config import Config
+from asd.detector import Detector, TrainingFacts
 from asd.errors import UserError
 from asd.files import write_json
 from asd.jobs.jobs import ModelFolder
-from asd.jobs.models import StoredModel, plain_parameters, save_model
-from asd.parameters import FEATURE_PARAMETERS, convert, parameter_fields
+from asd.schema.parameters import parameters_of, plain
 from asd.systems.autoencoder.network import AutoencoderNetwork
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.base import State
+from asd.systems.registry import find_system
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> li
         JSON file: model name -> "mse" and "mahala" -> "shape", "loc", "scale"; in place of the
         score_distr_*.pickle files in `folder`.
     config
-        Where to store, and parameters for models without args.json.
+        Where to store.
 
     Returns
     -------
@@ -61,15 +62,16 @@ def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> li
         raise UserError(f"{folder}: no .pth file in it; give the folder models/saved_model/<name>")
     gammas = _read_json(gamma_file) if gamma_file else None
     for file in files:
-        model = _read_model(file, gammas, config)
-        target = config.result_directory / "models" / config.export_dir / file.stem
-        write_json(ModelFolder(target).parameters, model.parameters)
-        save_model(ModelFolder(target).model, model)
+        detector = _read_model(file, gammas)
+        target = ModelFolder(config.result_directory / "models" / config.export_dir / file.stem)
+        described = {**plain(detector.facts), **plain(detector.parameters)}
+        write_json(target.parameters, described)
+        detector.save(target.model)
     log.info("%d model(s) stored in %s", len(files), config.result_directory / "models")
     return [file.stem for file in files]
 
 
-def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) -> StoredModel:
+def _read_model(file: Path, gammas: Mapping[str, Any] | None) -> Detector:
     match = _NAME.fullmatch(file.stem)
     if not match:
         raise UserError(
@@ -79,25 +81,24 @@ def _read_model(file: Path, gammas: Mapping[str, Any] | None, config: Config) ->
     dataset, machine = split_dataset_name(match["dataset"])
     weights = _read_weights(file)
     block = len(weights["cov_source"])
-    config = replace(
-        config,
-        dataset=dataset,
-        machine_types=(machine,),
-        split="eval" if match["eval"] else "dev",
-        seed=int(match["seed"]),
-        model_name_suffix=match["tag"] or "",
-        n_mels=block,
-        frames=weights["encoder.0.weight"].shape[1] // block,
-    )
-    config = replace(config, **_read_args(file))
+    frames = weights["encoder.0.weight"].shape[1] // block
+    parameters = AutoencoderParameters(**{"n_mels": block, "frames": frames, **_read_args(file)})
+    detector = Detector.create(find_system(_SYSTEM), parameters)
+    detector.system.load_state({"network": weights, "batch_scores": {}, "normal_scores": None})
     # The public program does not say which sampling rate it was trained at.
-    parameters = {**plain_parameters(config), "model": _SYSTEM}
+    detector.facts = TrainingFacts(
+        dataset=dataset,
+        split="eval" if match["eval"] else "dev",
+        year=load_challenge(dataset).year,
+        machines=(machine,),
+        seed=int(match["seed"]),
+    )
     if gammas is None:
         fits = {name: _read_pickle(file, key) for key, name in _SCORES.items()}
     else:
         fits = _gammas(gammas, file)
-    state = {"network": weights, "samples": {}}
-    return StoredModel(_SYSTEM, parameters, state, {machine: {"batch": fits}})
+    detector.gammas = {machine: {"batch": fits}}
+    return detector
 
 
 def _read_weights(file: Path) -> State:
@@ -121,16 +122,14 @@ def _read_args(file: Path) -> dict[str, Any]:
     if not args_file.is_file():
         return {}
     given = _read_json(args_file)
-    names = {*FEATURE_PARAMETERS, "batch_size", "epochs", "learning_rate", "validation_split"}
     read = {}
-    for parameter in parameter_fields():
-        name = parameter.name
-        if name in names and name in given:
+    for each in parameters_of(AutoencoderParameters):
+        if each.is_fixed and each.name in given:
             try:
-                read[name] = convert(parameter, given[name])
+                read[each.name] = each.convert(given[each.name])
             except ValueError as error:
                 raise UserError(
-                    f"{args_file}: {name}: expected {error}, got {given[name]!r}"
+                    f"{args_file}: {each.name}: expected {error}, got {given[each.name]!r}"
                 ) from None
     return read
 
