@@ -205,7 +205,8 @@ def _add_summarize(commands: Any) -> None:
 def _summarize(args: argparse.Namespace) -> None:
     from asd.jobs.summarizing import summarize
 
-    summarize(read_config(args), all_systems="export_dir" not in given_parameters(args))
+    config = read_config(args, dataset=args.dataset)
+    summarize(config, all_systems="export_dir" not in given_parameters(args))
 
 
 def _add_embed(commands: Any) -> None:

@@ -92,8 +92,19 @@ class FolderRun:
         stage = FolderStage(self, name, frozenset(keep))
         if self.restart:
             stage.load(self.checkpoint, epochs)
+        elif not self.stages:
+            self._tell_interrupted(name)
         self.stages[name] = stage
         return stage
+
+    def _tell_interrupted(self, stage: str) -> None:
+        """Say what becomes of a training that could be resumed."""
+        path = self.folder.checkpoint_of(stage)
+        if path.is_file() and not self.folder.model.is_file():
+            log.warning(
+                "%s: is of an interrupted training, which is begun afresh; it is overwritten after "
+                "the first epoch (to go on with it, stop now and add --restart)", path,
+            )  # fmt: skip
 
     def begin(self) -> None:
         """Let the first checkpoint take the place of an older training's model."""
@@ -142,6 +153,8 @@ class FolderStage:
                 f"{path}: has {len(self._rows)} epochs done, --epochs asks for {epochs}; "
                 "set more --epochs or train without --restart"
             )
+        if len(self._rows) == epochs and self.run.folder.model.is_file():
+            log.info("%s: all %d epochs are done, the model is finished", path.parent, epochs)
         self.resume = content["snapshot"]
 
     def report(self, epoch: Epoch) -> None:

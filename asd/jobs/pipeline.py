@@ -25,6 +25,7 @@ def train(config: Config) -> None:
     UserError
         Nothing can be done, or, after all other jobs are done, some could not be.
     """
+    check_score(config)
     check_dataset(config)
     planned = plan_jobs(config)
     jobs, failures = _with_features(config, planned, "train")
@@ -58,14 +59,14 @@ def test(config: Config) -> None:
     check_dataset(config)
     planned = plan_jobs(config)
     jobs, failures = _with_features(config, planned, "test")
-    failures += run_jobs(evaluate_job, jobs, at_once=1)
+    if jobs:
+        failures += run_jobs(evaluate_job, jobs, at_once=1)
     _report(failures, planned)
 
 
 def train_and_test(config: Config) -> None:
     """What the official train.py does: train, then test, unless told to do one only."""
-    if not config.train_only:
-        check_score(config)
+    check_score(config)
     if not config.test_only:
         train(config)
     if not config.train_only:
