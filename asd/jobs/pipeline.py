@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from asd.audio.features import Feature
 from asd.config import Config
 from asd.errors import UserError
-from asd.jobs.data import Part, check_dataset, machine_clips
+from asd.jobs.data import check_dataset, machine_clips
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import Failure, default_at_once, run_jobs, training_progress
-from asd.jobs.testing import check_score, evaluate_job, load_detector
+from asd.jobs.testing import check_score, evaluate_job
 from asd.jobs.training import device, train_job, train_together
-from asd.systems.base import System
 from asd.threads import thread_count
 
 log = logging.getLogger(__name__)
@@ -28,21 +27,23 @@ def train(config: Config) -> None:
     check_score(config)
     check_dataset(config)
     planned = plan_jobs(config)
-    jobs, failures = _with_features(config, planned, "train")
+    at_once = default_at_once(planned)
+    jobs, failures = planned, list[Failure]()
+    if at_once > 1 or config.cluster:  # else a job computes its features with all cores itself
+        jobs, failures = _with_features(config, planned)
     if jobs:
         with training_progress(jobs):
-            failures += _train_jobs(config, jobs)
+            failures += _train_jobs(config, jobs, at_once)
     _report(failures, planned)
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 
 
-def _train_jobs(config: Config, jobs: Sequence[Job]) -> list[Failure]:
+def _train_jobs(config: Config, jobs: Sequence[Job], at_once: int) -> list[Failure]:
     """Train on a cluster, as a stack on a GPU, or several at a time on the processor's cores."""
     where, threads = device(config), thread_count(config.threads)
     if where != "cpu" and not config.cluster:
         log.info("training on %s, %d model(s) together", where, len(jobs))
         return [Failure(job, why) for job, why in train_together(jobs, threads)]
-    at_once = default_at_once(jobs)
     if not config.cluster:
         log.info("training on %s, %d model(s) at a time", where, at_once)
     return run_jobs(train_job, jobs, at_once, config.cluster, config.cluster_timeout)
@@ -58,10 +59,7 @@ def test(config: Config) -> None:
     """
     check_dataset(config)
     planned = plan_jobs(config)
-    jobs, failures = _with_features(config, planned, "test")
-    if jobs:
-        failures += run_jobs(evaluate_job, jobs, at_once=1)
-    _report(failures, planned)
+    _report(run_jobs(evaluate_job, planned, at_once=1), planned)
 
 
 def train_and_test(config: Config) -> None:
@@ -73,47 +71,23 @@ def train_and_test(config: Config) -> None:
         test(config)
 
 
-def _with_features(
-    config: Config, jobs: Sequence[Job], part: Part
-) -> tuple[list[Job], list[Failure]]:
+def _with_features(config: Config, jobs: Sequence[Job]) -> tuple[list[Job], list[Failure]]:
     """Compute all features with all cores first; jobs whose clips can't be used are failures."""
-    if part == "train" and any(job.covers_challenge for job in jobs):
+    if any(job.covers_challenge for job in jobs):
         return list(jobs), []  # its features lie in one store of their own
     threads = thread_count(config.threads)
-    failures: dict[str, str] = {}
-    good, bad = [], []
-    for job in jobs:
-        try:
-            inputs = _inputs(job, part)
-        except UserError as error:
-            bad.append(Failure(job, str(error)))
-            continue
-        for machine in job.machines:
-            if machine not in failures:
-                failures[machine] = _feature_failure(config, machine, part, inputs, threads)
-        why = next((failures[machine] for machine in job.machines if failures[machine]), None)
-        if why is None:
-            good.append(job)
-        else:
-            bad.append(Failure(job, why))
+    inputs = list(config.entry.system_class()(config.system).inputs().values())
+    machines = dict.fromkeys(machine for job in jobs for machine in job.machines)
+    why = {machine: _feature_failure(config, machine, inputs, threads) for machine in machines}
+    good = [job for job in jobs if not why[job.machines[0]]]
+    bad = [Failure(job, why[job.machines[0]]) for job in jobs if why[job.machines[0]]]
     return good, bad
 
 
-def _inputs(job: Job, part: Part) -> list[Feature]:
-    """The features that a job's system wants: of a test, those that its model was trained with."""
-    if part == "test":
-        system: System = load_detector(job).system
-    else:
-        system = job.config.entry.system_class()(job.config.system)
-    return list(system.inputs().values())
-
-
-def _feature_failure(
-    config: Config, machine: str, part: Part, inputs: Sequence[Feature], threads: int
-) -> str:
+def _feature_failure(config: Config, machine: str, inputs: Sequence[Feature], threads: int) -> str:
     """Compute the features of a machine type; returns why that cannot be done, or ""."""
     try:
-        clips = machine_clips(config, machine, part, threads)
+        clips = machine_clips(config, machine, "train", threads)
         for feature in inputs:
             clips.features(feature)
     except UserError as error:
