@@ -4,7 +4,7 @@ It is kept in one file, which scores recordings anywhere with no parameter named
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class TrainingFacts:
         Number of training clips.
     sample_rate_hz
         Their sampling rate; 0 where it is not known.
+    given
+        Keys of parameters that flags named.
     """
 
     dataset: str = ""
@@ -63,6 +65,7 @@ class TrainingFacts:
     seed: int = 0
     clips: int = 0
     sample_rate_hz: int = 0
+    given: tuple[str, ...] = ()
 
 
 @dataclass
@@ -371,26 +374,39 @@ class Detector:
         changes = {each.path: value_of(given, each.path) for each in free}
         self.system.parameters = with_values(self.parameters, changes)
         resumable = {each.key for each in described if each.is_resumable}
-        differ = differences(plain(self.parameters), plain(given), named - resumable)
-        if differ:
+        then, now = plain(self.parameters), plain(given)
+        if differ := differences(then, now, only=named - resumable):
             raise UserError(
                 f"{where}: was trained with {', '.join(differ)}; leave the flag out, as the model "
                 "knows, or train again"
             )
+        if differ := differences(then, now, but={*named, *resumable, *self.facts.given}):
+            log.warning(
+                "%s: was trained with %s, which holds; train again for the new values",
+                where, ", ".join(differ),
+            )  # fmt: skip
 
 
 def differences(
-    then: Mapping[str, Any], now: Mapping[str, Any], keys: frozenset[str] | None = None
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    only: Collection[str] | None = None,
+    but: Collection[str] = (),
 ) -> list[str]:
-    """What differs between plain parameters, in words; with `keys`, among these alone.
+    """What differs between plain parameters, in words: "--n_mels 64 (now 128)".
 
-    A key stands for all that lies below it: "losses" for "losses[0].weight".
+    Parameters
+    ----------
+    only, but
+        Keys to look at, and to leave out. A key stands for all that lies below it: "losses" for
+        "losses[0].weight".
     """
     before, after = flat(then), flat(now)
     flags = {each.name for each in (*all_parameters().values(), *parameters_of(RunParameters))}
     found = []
     for key in dict.fromkeys([*before, *after]):
-        if keys is not None and not any(_is_below(key, wanted) for wanted in keys):
+        if (only is not None and not _is_below_any(key, only)) or _is_below_any(key, but):
             continue
         if before.get(key) != after.get(key):
             name = f"--{key}" if key in flags else key
@@ -398,8 +414,8 @@ def differences(
     return found
 
 
-def _is_below(key: str, wanted: str) -> bool:
-    return key == wanted or key.startswith((f"{wanted}.", f"{wanted}["))
+def _is_below_any(key: str, keys: Collection[str]) -> bool:
+    return any(key == other or key.startswith((f"{other}.", f"{other}[")) for other in keys)
 
 
 def _shown(value: Any) -> str:

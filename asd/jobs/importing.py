@@ -92,6 +92,7 @@ def _read_model(file: Path, gammas: Mapping[str, Any] | None) -> Detector:
         year=load_challenge(dataset).year,
         machines=(machine,),
         seed=int(match["seed"]),
+        given=tuple(each.key for each in parameters_of(AutoencoderParameters)),
     )
     if gammas is None:
         fits = {name: _read_pickle(file, key) for key, name in _SCORES.items()}

@@ -102,6 +102,7 @@ def _prepare(job: Job, threads: int) -> Fit:
         year=config.challenge.year,
         sections=job.sections,
         seed=config.seed,
+        given=tuple(sorted(config.given)),
     )
     fit = detector.prepare(train, run, facts)
 
