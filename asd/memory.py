@@ -18,8 +18,9 @@ def keep_freed_memory() -> None:
 
     Arrays larger than what the GNU C library keeps (32 MB, in threads far less) are fetched from
     the operating system anew, zeroed page by page, and given back. With memory kept, convolutions
-    on a CPU take half of the time, scores four fifths, for a tenth more memory; features take as
-    long as before. Where the C library is another, this does nothing.
+    on a CPU take half of the time, scores four fifths, and features three quarters where nothing
+    large was freed before; the process takes a tenth more memory. Where the C library is another,
+    this does nothing.
     """
     global _is_kept
     mallopt = _find("mallopt")
