@@ -217,7 +217,7 @@ def spoil_link(train):
     path = max(train.iterdir())
     path.unlink()
     path.symlink_to("nowhere")
-    return f"{path.name}: cannot be read (No such file or directory)"
+    return f"{path.name}: is not a file (but a folder, a pipe, a device or a link to nothing)"
 
 
 SPOILERS = [

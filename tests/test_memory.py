@@ -1,6 +1,7 @@
-"""Memory kept during training."""
+"""Memory kept in the process."""
 
 import resource
+import subprocess
 import sys
 
 import numpy as np
@@ -30,7 +31,36 @@ def test_memory_of_large_arrays_is_reused():
     assert page_faults(8) > plain / 2  # given back afterwards
 
 
+KEEPING = """
+import importlib.util, sys
+from asd import memory
+spec = importlib.util.spec_from_file_location("tests_of_memory", sys.argv[1])
+tests = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tests)
+plain = tests.page_faults(8)
+memory.keep_freed_memory()
+tests.page_faults(2)
+kept = tests.page_faults(8)
+with memory.reused_memory():
+    pass
+print(plain, kept, tests.page_faults(8))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the GNU C library")
+def test_memory_that_is_kept_stays_so_after_a_block_too():
+    if memory._find("mallopt") is None:
+        pytest.skip("another C library")
+    command = [sys.executable, "-c", KEEPING, __file__]  # kept for good, so in a process of its own
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    plain, kept, later = map(int, done.stdout.split())
+    assert kept < plain / 4
+    assert later < plain / 4
+
+
 def test_without_the_gnu_c_library_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory, "_find", lambda _: None)
+    memory.keep_freed_memory()
+    assert not memory._is_kept
     with memory.reused_memory():
         assert np.zeros(3).sum() == 0

@@ -4,7 +4,7 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -114,11 +114,11 @@ def _check_finite(samples: NDArray[np.float32]) -> None:
         raise UserError("holds samples that are NaN or infinite; replace it")
 
 
-def is_finite(values: NDArray[np.floating]) -> bool:
+def is_finite(values: NDArray[Any]) -> bool:
     """Whether no value is NaN or infinite."""
-    # One pass over the sum instead of one over each value: NaN and infinity survive adding up.
+    # NaN and infinity survive adding up, which takes a fraction of the time of looking at each.
     with np.errstate(invalid="ignore", over="ignore"):
-        return bool(np.isfinite(np.sum(values, dtype=np.float64)))
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def resample(wave: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray[np.float32]:

@@ -40,7 +40,6 @@ from asd.audio.storefile import (
 from asd.clips import Clip
 from asd.errors import UserError
 from asd.files import write_aside
-from asd.memory import reused_memory
 
 _CLOCK_NS = 2 * 10**9
 """The coarsest step of a file system's times."""
@@ -285,7 +284,7 @@ def _compute_batches(
 
 def _with_one_blas_thread(results: Iterator[T]) -> Iterator[T]:
     """Threads within matrix products would compete with ours, and change the last bits."""
-    with threadpool_limits(1, user_api="blas"), reused_memory():
+    with threadpool_limits(1, user_api="blas"):
         yield from results
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from asd.audio.features import Features
 from asd.errors import UserError
 from asd.systems.embedding import crops, spectra
 from asd.systems.embedding.frontends import PooledSpectrogram, SpectralNetwork
@@ -194,6 +195,23 @@ def test_long_clips_are_gathered_as_short_ones_are():
     places = (torch.tensor([0, 40]), torch.tensor([40, 60]), torch.tensor([3, 50]))
     got = crops.gather_crops(rows, *places, 10)
     np.testing.assert_array_equal(got, [np.arange(3, 13), np.arange(90, 100)])
+
+
+def test_crops_of_16_bit_samples_are_those_of_their_values():
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, 300, dtype=np.int16)
+    places = np.array([0, 200]), np.array([200, 100])
+    clips, cpu = torch.arange(2), torch.device("cpu")
+    short = crops.Waves.place(Features(samples, *places, RATE, 2**-15), cpu)
+    long = crops.Waves.place(Features(samples / np.float32(2**15), *places, RATE), cpu)
+    assert short.rows.dtype == torch.int16
+    for width in (50, 150):
+        drawn = [
+            w.random_crops(clips, width, torch.Generator().manual_seed(1)) for w in (short, long)
+        ]
+        first = [w.first_crops(clips, width) for w in (short, long)]
+        assert drawn[0].dtype == torch.float32
+        assert torch.equal(*drawn)
+        assert torch.equal(*first)
 
 
 def test_offsets_cover_what_fits():
