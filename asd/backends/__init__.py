@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from asd.backends.base import Backend
+from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough, unit_rows
+from asd.backends.domain_scaled import DomainScaledKnn
 from asd.backends.gmm import Gmm
 from asd.backends.kmeans import KMeans
 from asd.backends.knn import Knn
@@ -13,34 +14,58 @@ from asd.backends.rescale import RescaledKnn
 from asd.errors import UserError
 from asd.words import closest
 
+__all__ = [
+    "BACKENDS",
+    "Array",
+    "Arrays",
+    "Backend",
+    "Scorer",
+    "check_enough",
+    "make_backend",
+    "unit_rows",
+]
+
 BACKENDS: dict[str, type[Backend]] = {
     "knn": Knn,
     "kmeans": KMeans,
     "rescaled_knn": RescaledKnn,
+    "domain_scaled_knn": DomainScaledKnn,
     "mahalanobis": Mahalanobis,
     "gmm": Gmm,
 }
 """Name in a recipe -> class; its keyword parameters are the recipe's keys."""
 
 
-def make_backend(name: str, parameters: Mapping[str, Any] | None = None) -> Backend:
+def make_backend(kind: str | type[Backend], parameters: Mapping[str, Any] | None = None) -> Backend:
     """An unfitted backend.
+
+    Parameters
+    ----------
+    kind
+        A name of `BACKENDS`, or a class of your own.
+    parameters
+        Its keyword parameters.
 
     Raises
     ------
     UserError
         An unknown name or key, or a value that a parameter cannot have.
     """
-    if name not in BACKENDS:
-        raise UserError(f"backend: unknown name {name!r}, {_nearest(name, BACKENDS)}")
-    known = [parameter.name for parameter in fields(BACKENDS[name]) if parameter.init]
+    make, name = (kind, kind.__name__) if isinstance(kind, type) else (_by_name(kind), kind)
+    known = [parameter.name for parameter in fields(make) if parameter.init]
     for key in parameters or {}:
         if key not in known:
             raise UserError(f"backend {name}: unknown key {key!r}, {_nearest(key, known)}")
     try:
-        return BACKENDS[name](**(parameters or {}))
+        return make(**(parameters or {}))
     except UserError as error:
         raise UserError(f"backend {name}: {error}") from None
+
+
+def _by_name(name: str) -> type[Backend]:
+    if name not in BACKENDS:
+        raise UserError(f"backend: unknown name {name!r}, {_nearest(name, BACKENDS)}")
+    return BACKENDS[name]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

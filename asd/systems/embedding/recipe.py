@@ -6,7 +6,7 @@ class's keyword parameters, described there:
 
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
-    backends    knn, kmeans, rescaled_knn, mahalanobis, gmm (asd/backends)
+    backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
 """
 
 import json
