@@ -40,8 +40,8 @@ Scorer: TypeAlias = Callable[[Array], Array]
 Metric: TypeAlias = Literal["cosine", "half_chord", "euclidean"]
 """Kinds of distance, see `asd.backends.neighbours.measure`."""
 
-BLOCK_ROWS = 256
-"""Rows scored at a time: 256 rows against 1,000 references are 2 MB."""
+BLOCK_ROWS = 128
+"""Rows scored at a time: 128 rows against 1,000 references are 1 MB."""
 
 WHOLE_SET = "all"
 """Key of the one reference set of a machine, where sections are not told apart."""

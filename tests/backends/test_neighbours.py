@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.backends import BACKENDS, neighbours
+from asd.backends.base import BLOCK_ROWS
 from asd.backends.neighbours import Neighbours, nearest_others
 
 
@@ -107,4 +108,4 @@ def test_memory_does_not_grow_with_the_number_of_clips_to_score(kind):
     backend.score(clips)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * 256 * 2000 * 8 + 3 * 2000 * 64 * 8  # all distances at once are 48 MB
+    assert peak < 4 * BLOCK_ROWS * 2000 * 8 + 4 * 2000 * 64 * 8  # all distances are 48 MB
