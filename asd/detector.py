@@ -20,9 +20,14 @@ from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.node import Node
 from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
-from asd.scores.finite import refuse_non_finite
 from asd.scores.table import ScoreTable
-from asd.scores.threshold import ConformalRule, GammaFit, check_gamma, fit_gamma
+from asd.scores.threshold import (
+    ConformalRule,
+    GammaFit,
+    check_gamma,
+    fit_gamma,
+    refuse_non_finite,
+)
 from asd.systems.base import Epoch, Fit, Run, System
 from asd.systems.memory_run import MemoryRun
 from asd.systems.registry import SystemEntry, all_parameters, stored_system

@@ -1,26 +1,47 @@
-"""What every backend shares: the interface, the checks at its door, the sets of reference clips.
+"""What every backend shares: the interface, checks of input, the sets of reference clips.
 
 A backend turns embeddings into anomaly scores by comparing them with those of normal training
 clips. It learns plain arrays from a set of training clips and scores with nothing but them, so a
 fitted backend is stored as arrays.
+
+A backend of your own is a dataclass that learns arrays and gives a function of them:
+
+    from dataclasses import dataclass
+
+    from asd.backends import Backend
+
+
+    @dataclass(kw_only=True)
+    class Centre(Backend):
+        power: float = 2.0
+
+        def learn(self, rows, is_target):
+            return {"centre": rows.mean(axis=0)}
+
+        def scorer(self, arrays):
+            return lambda rows: (abs(rows - arrays["centre"]) ** self.power).sum(axis=1)
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asd.backends.parameter_types import check_fields
 from asd.errors import UserError
 
 Array: TypeAlias = NDArray[np.float64]
 Arrays: TypeAlias = dict[str, Array]
 Scorer: TypeAlias = Callable[[Array], Array]
 
-BLOCK_ROWS = 256
-"""Rows scored at a time: 256 rows against 1,000 references are 1 MB in float32."""
+Metric: TypeAlias = Literal["cosine", "half_chord", "euclidean"]
+"""Kinds of distance, see `asd.backends.neighbours.measure`."""
+
+BLOCK_ROWS = 128
+"""Rows scored at a time: 128 rows against 1,000 references are 1 MB."""
 
 WHOLE_SET = "all"
 """Key of the one reference set of a machine, where sections are not told apart."""
@@ -38,28 +59,30 @@ class TooFewClipsError(UserError):
 class Backend(ABC):
     """Scores embeddings by what it learned from those of normal clips.
 
+    Subclasses are dataclasses of keyword parameters, which are the keys of a recipe. The type of a
+    parameter says which values it may have (`asd.schema.values`, `Literal`), and is checked.
+
     Parameters
     ----------
     metric
-        One of the class's `metrics`, see `asd.backends.neighbours.measure`.
+        Unless "euclidean", embeddings are brought to unit length before they are learned from or
+        scored. See `asd.backends.neighbours.measure`.
     per_section
         False: all sections of a machine share one reference set, as published with the toolkit's
         recipes. True: a set for each section.
     """
 
-    metric: str = "cosine"
+    metric: Metric = "cosine"
     per_section: bool = False
 
-    metrics: ClassVar[tuple[str, ...]] = ("cosine", "half_chord", "euclidean")
-    array_names: ClassVar[tuple[str, ...]]
-    """The arrays that `learn` gives."""
+    array_names: ClassVar[tuple[str, ...]] = ()
+    """The arrays that `learn` gives, the first as wide as embeddings: with these names stored
+    arrays and new embeddings are checked, without them they are not."""
 
     learned: dict[str, Arrays] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_choice("metric", self.metric, self.metrics)
-        if not isinstance(self.per_section, bool):
-            raise UserError(f"per_section is {self.per_section!r}, must be true or false")
+        check_fields(self)
 
     @abstractmethod
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
@@ -115,11 +138,7 @@ class Backend(ABC):
         scores = np.empty(len(given))
         for key, chosen in self._sets(len(given), section):
             scorer = self.scorer(self._arrays(key, given.shape[1]))
-            own = given[chosen]
-            own_scores = np.empty(len(own))
-            for block in blocks(len(own)):
-                own_scores[block] = scorer(self._rows(own[block]))
-            scores[chosen] = own_scores
+            scores[chosen] = self._block_scores(scorer, given[chosen])
         return scores
 
     def state(self) -> Arrays:
@@ -143,20 +162,35 @@ class Backend(ABC):
             key, _, name = path.rpartition("/")
             learned.setdefault(key, {})[name] = np.asarray(array, dtype=np.float64)
         for key, arrays in learned.items():
-            if set(arrays) != set(self.array_names) or (key == WHOLE_SET) == self.per_section:
+            needed = set(self.array_names or arrays)
+            if set(arrays) != needed or (key == WHOLE_SET) == self.per_section:
                 raise UserError(
                     f"stored backend: set {key!r} holds {sorted(arrays)}, but {self!r} needs "
-                    f"{sorted(self.array_names)}; fit the backend again"
+                    f"{sorted(needed)}; fit the backend again"
                 )
         self.learned = learned
 
     def _learn_set(self, key: str, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         try:
-            return self.learn(rows, is_target)
+            learned = self.learn(rows, is_target)
+            return {name: np.asarray(array, np.float64) for name, array in learned.items()}
         except TooFewClipsError as few:
             raise TooFewClipsError(self._where(key) + str(few), few.needed) from None
         except UserError as error:
             raise UserError(self._where(key) + str(error)) from None
+
+    def _block_scores(self, scorer: Scorer, embeddings: NDArray[np.floating]) -> Array:
+        scores = np.empty(len(embeddings))
+        for block in blocks(len(scores)):
+            rows = self._rows(embeddings[block])
+            found = np.asarray(scorer(rows))
+            if found.shape != (len(rows),):
+                raise UserError(
+                    f"{type(self).__name__}: its scorer gave an array of shape {found.shape} for "
+                    f"{len(rows)} embeddings; return one score for each, shape ({len(rows)},)"
+                )
+            scores[block] = found
+        return scores
 
     def _rows(self, embeddings: NDArray[np.floating]) -> Array:
         rows = embeddings.astype(np.float64)
@@ -180,7 +214,7 @@ class Backend(ABC):
             known = ", ".join(self.learned) or "none"
             raise UserError(f"{self._where(key)}no training clips; there are some for: {known}")
         arrays = self.learned[key]
-        width = arrays[self.array_names[0]].shape[-1]
+        width = arrays[self.array_names[0]].shape[-1] if self.array_names else dim
         if width != dim:
             raise UserError(
                 f"{self._where(key)}embeddings have {dim} values, those of the training clips "
@@ -212,7 +246,12 @@ def checked(embeddings: ArrayLike, may_be_empty: bool = False) -> NDArray[np.flo
         if len(broken):
             raise UserError(
                 f"{len(broken)} of {len(array)} embeddings hold NaN or infinity, the first is clip "
-                f"{broken[0]}; look at the training loss of the model, or train it again"
+                f"{broken[0]}; "
+                + (
+                    "leave out these clips, or mend their recordings"
+                    if len(broken) < len(array)
+                    else "the model gives no finite value for any clip, so train it again"
+                )
             )
     return array
 
@@ -222,32 +261,20 @@ def unit_rows(rows: Array) -> Array:
 
     A row of zeros stays one: its cosine distance to any unit row then counts as 1/2.
     """
-    length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    length = np.sqrt(squared_lengths(rows))
     return rows * (1 / np.where(length > 0, length, 1))[:, None]
+
+
+def squared_lengths(rows: Array) -> Array:
+    """Squared Euclidean lengths of rows, shape (n,)."""
+    found: Array = np.einsum("nd,nd->n", rows, rows)
+    return found
 
 
 def blocks(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
     """Slices that cover `n_rows` rows, `size` at a time."""
     for start in range(0, n_rows, size):
         yield slice(start, start + size)
-
-
-def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise a UserError unless the value of a parameter is one of those known."""
-    if value not in known:
-        raise UserError(f"{key} is {value!r}, must be one of {', '.join(known)}")
-
-
-def check_at_least(key: str, value: int, least: int) -> None:
-    """Raise a UserError unless a parameter is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{key} is {value!r}, must be a whole number of {least} or more")
-
-
-def check_between(key: str, value: float, low: float, high: float) -> None:
-    """Raise a UserError unless a parameter is a number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise UserError(f"{key} is {value!r}, must be a number from {low} to {high}")
 
 
 def check_enough(kind: str, n_clips: int, what: str, needed: int) -> None:

@@ -2,22 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.backends.base import (
-    Array,
-    Arrays,
-    Backend,
-    Scorer,
-    check_at_least,
-    check_between,
-    check_choice,
-    check_enough,
-)
+from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough
 from asd.errors import UserError
+from asd.schema.values import Count, NonNegative
 
 if TYPE_CHECKING:  # scikit-learn takes most of a second to import, and only fitting needs it
     from sklearn.mixture import GaussianMixture
@@ -42,19 +34,12 @@ class Gmm(Backend):
         Added to variances, in squared units of the embeddings.
     """
 
-    metric: str = "euclidean"
-    n_components: int = 2
-    covariance: str = "diag"
-    reg_covar: float = 1e-6
+    metric: Literal["cosine", "euclidean"] = "euclidean"
+    n_components: Count = 2
+    covariance: Literal["diag", "full"] = "diag"
+    reg_covar: NonNegative = 1e-6
 
-    metrics = ("cosine", "euclidean")
     array_names = ("means", "log_weights", "whitenings")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("n_components", self.n_components, 1)
-        check_choice("covariance", self.covariance, ("diag", "full"))
-        check_between("reg_covar", self.reg_covar, 0, np.inf)
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:  # noqa: ARG002
         """Means (components, dim), log weights, and roots of the inverse covariances.

@@ -6,16 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.backends.base import (
-    Array,
-    Arrays,
-    Backend,
-    Scorer,
-    check_at_least,
-    check_enough,
-    unit_rows,
-)
-from asd.backends.neighbours import Neighbours, measure
+from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough, unit_rows
+from asd.backends.neighbours import Neighbours
+from asd.schema.values import Count
 
 
 @dataclass(kw_only=True)
@@ -38,16 +31,11 @@ class KMeans(Backend):
         False with cosine gives 1 - (row · centre), as unlabeledasd scores.
     """
 
-    n_clusters: int = 16
-    n_init: int = 1
+    n_clusters: Count = 16
+    n_init: Count = 1
     unit_centres: bool = True
 
     array_names = ("references",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("n_clusters", self.n_clusters, 1)
-        check_at_least("n_init", self.n_init, 1)
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """Centres first, then the target rows."""
@@ -66,5 +54,5 @@ class KMeans(Backend):
         references = arrays["references"]
         if self.metric == "cosine" and not self.unit_centres:
             return lambda rows: 1 - (rows @ references.T).max(axis=1)
-        nearest = Neighbours(references)
-        return lambda rows: measure(nearest.smallest(rows, 1)[:, 0], self.metric)
+        nearest = Neighbours(references, self.metric)
+        return lambda rows: nearest.smallest(rows, 1)[:, 0]

@@ -2,22 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.backends.base import (
-    Array,
-    Arrays,
-    Backend,
-    Scorer,
-    check_at_least,
-    check_between,
-    check_enough,
-    unit_rows,
-)
-from asd.backends.neighbours import Neighbours, measure
-from asd.backends.smote import synthetic_target
+from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough, unit_rows
+from asd.backends.neighbours import Neighbours
+from asd.backends.smote import count_synthetic, synthetic_target
+from asd.schema.values import Count, Range, Share
 
 
 @dataclass(kw_only=True)
@@ -39,19 +32,12 @@ class Knn(Backend):
         Neighbours that synthetic clips are drawn between.
     """
 
-    k_source: int = 1
-    k_target: int = 1
-    smote_ratio: float = 0.0
-    smote_neighbours: int = 2
+    k_source: Count = 1
+    k_target: Annotated[int, Range(0)] = 1
+    smote_ratio: Share = 0.0
+    smote_neighbours: Count = 2
 
     array_names = ("source", "target")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("k_source", self.k_source, 1)
-        check_at_least("k_target", self.k_target, 0)
-        check_at_least("smote_neighbours", self.smote_neighbours, 1)
-        check_between("smote_ratio", self.smote_ratio, 0, 1)
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """The source rows and the target rows (none where they do not count)."""
@@ -68,16 +54,19 @@ class Knn(Backend):
 
     def scorer(self, arrays: Mapping[str, Array]) -> Scorer:
         """Scores in units of the metric."""
-        domains = [(Neighbours(arrays["source"]), self.k_source)]
+        domains = [(Neighbours(arrays["source"], self.metric), self.k_source)]
         if len(arrays["target"]):
-            domains.append((Neighbours(arrays["target"]), self.k_target))
+            domains.append((Neighbours(arrays["target"], self.metric), self.k_target))
 
         def scores(rows: Array) -> Array:
-            means = [
-                measure(references.smallest(rows, k), self.metric).mean(axis=1)
-                for references, k in domains
-            ]
+            means = [references.smallest(rows, k).mean(axis=1) for references, k in domains]
             smaller: Array = np.minimum.reduce(means)
             return smaller
 
         return scores
+
+    def adds_synthetic(self, is_target: NDArray[np.bool_]) -> bool:
+        """Whether SMOTE adds any clip to a reference set of these clips, shape (clips,)."""
+        n_target = int(is_target.sum())
+        usable = bool(self.k_target and n_target)
+        return usable and count_synthetic(len(is_target) - n_target, n_target, self.smote_ratio) > 0

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.backends.base import Array, Arrays, Backend, Scorer, check_between, check_enough
+from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough
 from asd.errors import UserError
+from asd.schema.values import Share
 
 
 @dataclass(kw_only=True)
@@ -29,16 +31,10 @@ class Mahalanobis(Backend):
         dimensions.
     """
 
-    metric: str = "euclidean"
-    shrinkage: float | None = None
+    metric: Literal["cosine", "euclidean"] = "euclidean"
+    shrinkage: Share | None = None
 
-    metrics = ("cosine", "euclidean")
     array_names = ("means", "whitening")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.shrinkage is not None:
-            check_between("shrinkage", self.shrinkage, 0, 1)
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """Means (domains, dim), and W (dim, dim) with W Wᵀ the inverse covariance."""

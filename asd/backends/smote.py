@@ -34,7 +34,7 @@ def synthetic_target(
         imbalanced-learn is not installed, or there are too few target clips.
     """
     n_target = int(is_target.sum())
-    if int(ratio * (len(rows) - n_target)) <= n_target:
+    if not count_synthetic(len(rows) - n_target, n_target, ratio):
         return rows[:0]
     check_enough("target", n_target, "smote_neighbours", n_neighbours + 1)
     try:
@@ -48,3 +48,8 @@ def synthetic_target(
     resampled, _ = smote.fit_resample(rows, is_target.astype(int))
     synthetic: Array = resampled[len(rows) :]
     return synthetic
+
+
+def count_synthetic(n_source: int, n_target: int, ratio: float) -> int:
+    """How many synthetic target clips bring the target domain to `ratio` of the source clips."""
+    return max(int(ratio * n_source) - n_target, 0)

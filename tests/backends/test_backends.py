@@ -20,6 +20,10 @@ VARIANTS = {
     "kmeans plain centres": ("kmeans", {"n_clusters": 3, "unit_centres": False}),
     "rescaled": ("rescaled_knn", {"k": 2, "k_density": 3}),
     "rescaled half chord": ("rescaled_knn", {"metric": "half_chord"}),
+    "difference": ("rescaled_knn", {"form": "difference", "limit": 2.0}),
+    "varmin": ("rescaled_knn", {"form": "varmin", "limit": 2.0}),
+    "domain scaled": ("domain_scaled_knn", {"k_source": 2}),
+    "domain standard": ("domain_scaled_knn", {"by": "standard", "metric": "euclidean"}),
     "gwrp": ("rescaled_knn", {"metric": "euclidean", "decay": 0.7}),
     "mahalanobis": ("mahalanobis", {}),
     "mahalanobis fixed": ("mahalanobis", {"metric": "cosine", "shrinkage": 0.1}),
@@ -237,7 +241,7 @@ def test_a_machine_without_target_clips_is_scored(variant):
 def test_a_single_target_clip_is_used_or_refused_in_one_line(variant):
     embeddings, is_target, section = clips()
     is_target = np.arange(30) == 7
-    if variant in ("knn euclidean", "smote"):
+    if variant in ("knn euclidean", "smote", "domain scaled", "domain standard"):
         with pytest.raises(UserError, match=r"1 target clips, but .* needs 2 or more"):
             fitted(variant, (embeddings, is_target, section))
     else:
@@ -304,17 +308,23 @@ def test_smote_rows_lie_between_target_rows():
         ("knn", {"k_sorce": 1}, "backend knn: unknown key 'k_sorce', did you mean 'k_source'?"),
         ("knn", {"learned": {}}, "unknown key 'learned'"),
         ("knn", {"k_source": 0}, "backend knn: k_source is 0"),
+        ("knn", {"k_source": 0}, "must be a whole number, at least 1"),
         ("knn", {"k_target": "1"}, "k_target is '1'"),
         ("knn", {"k_source": True}, "k_source is True"),
-        ("knn", {"metric": "cosin"}, "metric is 'cosin', must be one of cosine"),
+        ("knn", {"metric": "cosin"}, "metric is 'cosin', must be one of cosine, half_chord, eucl"),
         ("knn", {"per_section": "no"}, "per_section is 'no'"),
         ("knn", {"smote_ratio": 2}, "smote_ratio is 2"),
         ("kmeans", {"n_clusters": 2.5}, "n_clusters is 2.5"),
         ("rescaled_knn", {"decay": -1}, "decay is -1"),
         ("rescaled_knn", {"decay": "0.9"}, "decay is '0.9'"),
-        ("mahalanobis", {"metric": "half_chord"}, "metric is 'half_chord'"),
+        ("rescaled_knn", {"decay": "0.9"}, "must be a number, at least 0 and at most 1 or null"),
+        ("rescaled_knn", {"limit": 0.5}, "limit is 0.5, must be a number, at least 1 or null"),
+        ("rescaled_knn", {"form": "quotient"}, "must be one of ratio, difference, varmin"),
+        ("domain_scaled_knn", {"k_target": 0}, "k_target is 0"),
+        ("mahalanobis", {"metric": "half_chord"}, "must be one of cosine, euclidean"),
         ("mahalanobis", {"shrinkage": float("nan")}, "shrinkage is nan"),
         ("gmm", {"covariance": "tied"}, "covariance is 'tied'"),
+        ("gmm", {"reg_covar": -1e-9}, "reg_covar is -1e-09, must be a number, at least 0"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(name, parameters, message):
@@ -333,6 +343,7 @@ def test_parameters_that_cannot_be_are_refused(name, parameters, message):
         ("kmeans", {"n_clusters": 25}, "24 source clips, but n_clusters needs 25"),
         ("rescaled_knn", {"k": 31}, "30 training clips, but k needs 31"),
         ("rescaled_knn", {"k_density": 30}, "30 training clips, but k_density needs 31"),
+        ("domain_scaled_knn", {"k_target": 6}, "6 target clips, but k_target needs 7 or more"),
         ("gmm", {"n_components": 31}, "30 training clips, but n_components needs 31"),
         ("knn", {"per_section": True, "k_source": 13}, "section 00: 12 source clips"),
     ],
@@ -354,8 +365,12 @@ def test_embeddings_that_are_not_finite_are_refused(bad):
     broken = embeddings.copy()
     broken[[4, 9], 2] = bad
     backend = make_backend("knn")
-    with pytest.raises(UserError, match=r"2 of 30 embeddings hold NaN or infinity, .* clip 4;"):
+    with pytest.raises(
+        UserError, match=r"2 of 30 embeddings hold NaN or infinity, .* clip 4; leave"
+    ):
         backend.fit(broken, is_target)
+    with pytest.raises(UserError, match=r"30 of 30 .* no finite value for any clip, so train it"):
+        backend.fit(np.full_like(embeddings, bad), is_target)
     backend.fit(embeddings, is_target)
     with pytest.raises(UserError, match="2 of 30 embeddings"):
         backend.score(broken)

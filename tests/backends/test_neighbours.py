@@ -1,132 +1,111 @@
-"""Sieves, fine or coarse, must never cost a digit of the exact distances."""
+"""Distances to the nearest references against brute force, however they lie."""
 
-from contextlib import contextmanager
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.backends import neighbours
-from asd.backends.neighbours import Neighbours
-from asd.backends.sieve import Sieve
+from asd.backends import BACKENDS, neighbours
+from asd.backends.base import BLOCK_ROWS
+from asd.backends.neighbours import Neighbours, nearest_others
 
 
-@contextmanager
-def sieve(coarse):
-    """Choose the kind of sieve, whatever the processor; there is no coarse one on many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "fast_in_bfloat16", lambda: coarse)
-        patch.setattr(neighbours, "MANY", 1)
-        yield
-
-
-def brute_force(rows, references, weights, k):
-    squared = [
-        [weight * np.sum((x - y) ** 2) for y, weight in zip(references, weights, strict=True)]
+def brute_force(rows, references, scale, offset, k):
+    values = [
+        [s * np.sqrt(np.sum((x - y) ** 2)) - o for y, s, o in zip(references, scale, offset)]  # noqa: B905
         for x in rows
     ]
-    return np.sort(squared, axis=1)[:, :k]
+    return np.sort(values, axis=1)[:, :k]
 
 
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     spread=st.sampled_from([1e-7, 1e-3, 1.0, 1e6]),
-    offset=st.sampled_from([0.0, 1.0, 1e4]),
-    decades=st.sampled_from([0, 6]),
-    k=st.sampled_from([1, 2, 8, 9, 20]),
-    coarse=st.booleans(),
+    origin=st.sampled_from([0.0, 1.0, 1e4]),
+    decades=st.sampled_from([None, 0, 3]),
+    k=st.sampled_from([1, 2, 8, 20]),
 )
-def test_near_far_and_weighted_distances_equal_brute_force(
-    seed, spread, offset, decades, k, coarse
-):
+def test_near_far_and_scaled_distances_equal_brute_force(seed, spread, origin, decades, k):
     rng = np.random.default_rng(seed)
-    references = offset + spread * rng.normal(size=(20, 6))
+    references = origin + spread * rng.normal(size=(20, 6))
     rows = np.concatenate(
         [
-            offset + spread * rng.normal(size=(4, 6)),
+            origin + spread * rng.normal(size=(4, 6)),
             references[:2],  # copies
-            references[:2] + 1e-9 * spread,  # nearly copies
+            references[:2] + 1e-5 * spread,  # nearly copies
             rng.normal(size=(1, 6)) * 1e3,  # far from all
         ]
     )
-    weights = 10.0 ** rng.uniform(-decades, decades, size=20)
-    with sieve(coarse):
-        smallest = Neighbours(references, weights).smallest(rows, k)
-    np.testing.assert_allclose(
-        smallest, brute_force(rows, references, weights, k), rtol=1e-12, atol=0
-    )
+    scale, offset, given_to = np.ones(20), np.zeros(20), {}
+    if decades is not None:
+        scale = 10.0 ** rng.uniform(-decades, decades, size=20)
+        offset = spread * rng.uniform(size=20)
+        given_to = {"scale": scale, "offset": offset}
+    smallest = Neighbours(references, "euclidean", **given_to).smallest(rows, k)
+    expected = brute_force(rows, references, scale, offset, k)
+    # what the matrix product cannot tell apart, far rows against all references most of all
+    blur = 1e-7 * np.abs(rows - references.mean(axis=0)).max(axis=1, keepdims=True) * scale.max()
+    assert (np.abs(smallest - expected) <= blur + 1e-12).all()
+    if decades is None:
+        np.testing.assert_allclose(smallest, expected, rtol=1e-9)
 
 
 def test_copies_are_at_distance_zero_and_ties_are_kept():
     references = np.repeat(np.random.default_rng(0).normal(size=(1, 64)), 50, axis=0)
-    smallest = Neighbours(references).smallest(np.vstack([references[0], -references[0]]), 20)
+    smallest = Neighbours(references, "euclidean").smallest(
+        np.vstack([references[0], -references[0]]), 20
+    )
     np.testing.assert_array_equal(smallest[0], 0)
-    np.testing.assert_allclose(smallest[1], 4 * references[0] @ references[0])
+    np.testing.assert_allclose(smallest[1], 2 * np.sqrt(references[0] @ references[0]))
 
 
-@pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("size", [1e-25, 1e25])
-def test_beyond_the_range_of_float32_distances_stay_exact(size, coarse):
+def test_very_small_and_very_large_embeddings_keep_their_digits(size):
     rng = np.random.default_rng(0)
     references = size * rng.normal(size=(9, 4))
-    rows = np.vstack([size * rng.normal(size=(3, 4)), np.ones(4), np.full(4, 1e45)])
-    weights = rng.uniform(1, 1e6, size=9)
-    expected = brute_force(rows, references, weights, 3)
-    with sieve(coarse):
-        found = Neighbours(references, weights).smallest(rows, 3)
+    rows = np.vstack([size * rng.normal(size=(3, 4)), np.full(4, 1e38)])
+    found = Neighbours(references, "euclidean").smallest(rows, 3)
+    expected = brute_force(rows, references, np.ones(9), np.zeros(9), 3)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
-@given(
-    seed=st.integers(0, 10**6),
-    dim=st.sampled_from([1, 3, 64, 700]),
-    spread=st.sampled_from([1e-3, 1.0]),
-    coarse=st.booleans(),
+def test_the_nearest_are_named_in_the_order_of_their_distances():
+    references = np.array([[5.0], [1.0], [2.0], [-4.0]])
+    indices, distances = Neighbours(references, "euclidean").nearest(np.array([[0.0], [3.0]]), 3)
+    np.testing.assert_array_equal(indices, [[1, 2, 3], [2, 0, 1]])
+    np.testing.assert_array_equal(distances, [[1, 2, 4], [1, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("euclidean", [3, 4]), ("half_chord", [1.5, 2]), ("cosine", [4.5, 8])]
 )
-def test_bounds_are_never_above_the_limits_of_distances(seed, dim, spread, coarse):
-    rng = np.random.default_rng(seed)
-    references = 1 + spread * rng.normal(size=(40, dim))
-    rows = np.vstack([1 + spread * rng.normal(size=(20, dim)), references[:20]])
-    weights = 10.0 ** rng.uniform(-3, 3, size=40)
-    own = Sieve(references, weights, coarse)
-    distances = weights * np.square(rows[:, None] - references).sum(axis=2)
-    assert np.all(own.bounds(rows) <= own.limits(distances))
+def test_a_row_is_not_among_its_nearest_others(metric, expected):
+    rows = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    indices, distances = nearest_others(rows, 2, metric)
+    np.testing.assert_array_equal(indices[0], [1, 2])
+    np.testing.assert_array_equal(distances[0], expected)
+    assert not any(i in row for i, row in enumerate(indices))
 
 
-@pytest.mark.parametrize(("coarse", "share"), [(False, 1.1), (True, 2.5)])
-def test_the_sieve_leaves_few_pairs_to_compute(monkeypatch, coarse, share):
-    pairs = []
-    exact = Neighbours._exact
-    monkeypatch.setattr(
-        Neighbours, "_exact", lambda *args: pairs.append(len(args[2])) or exact(*args)
-    )
-    rng = np.random.default_rng(0)
-    with sieve(coarse):
-        Neighbours(rng.normal(size=(500, 64))).smallest(rng.normal(size=(200, 64)), 1)
-    assert 200 <= sum(pairs) < share * 200
-
-
-def test_where_references_crowd_together_the_fine_sieve_takes_over(monkeypatch):
-    pairs = []
-    exact = Neighbours._exact
-    monkeypatch.setattr(
-        Neighbours, "_exact", lambda *args: pairs.append(len(args[2])) or exact(*args)
-    )
-    rng = np.random.default_rng(0)
-    references = np.vstack([rng.normal(size=(200, 8)), 5 + 0.1 * rng.normal(size=(200, 8))])
-    rows = 5 + 0.1 * rng.normal(size=(50, 8))
-    with sieve(coarse=True):
-        smallest = Neighbours(references).smallest(rows, 1)
-    np.testing.assert_allclose(smallest, brute_force(rows, references, np.ones(400), 1))
-    assert sum(pairs) < 50 * 8
-
-
-def test_pairs_in_several_slices_equal_one(monkeypatch):
+def test_rows_in_several_slices_equal_one(monkeypatch):
     rng = np.random.default_rng(0)
     references, rows = rng.normal(size=(30, 4)), rng.normal(size=(7, 4))
-    expected = Neighbours(references).smallest(rows, 9)
-    monkeypatch.setattr(neighbours, "PAIRS_AT_ONCE", 5)
-    np.testing.assert_array_equal(Neighbours(references).smallest(rows, 9), expected)
+    expected = Neighbours(references, "euclidean").smallest(rows, 9)
+    monkeypatch.setattr(neighbours, "ROWS_AT_ONCE", 3)
+    np.testing.assert_array_equal(Neighbours(references, "euclidean").smallest(rows, 9), expected)
+
+
+@pytest.mark.parametrize("kind", ["knn", "rescaled_knn"])
+def test_memory_does_not_grow_with_the_number_of_clips_to_score(kind):
+    rng = np.random.default_rng(0)
+    backend = BACKENDS[kind]()
+    backend.fit(rng.normal(size=(2000, 64)), np.zeros(2000, bool))
+    clips = rng.normal(size=(3000, 64))
+    tracemalloc.start()
+    backend.score(clips)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * BLOCK_ROWS * 2000 * 8 + 4 * 2000 * 64 * 8  # all distances are 48 MB

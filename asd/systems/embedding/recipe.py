@@ -7,7 +7,7 @@ class's keyword parameters, described there:
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
     labels      NameLabeller (asd/systems/embedding/labellers.py)
-    backends    knn, kmeans, rescaled_knn, mahalanobis, gmm (asd/backends)
+    backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
 
 A class of your own is named by its file or module, `class: my_file.py:MyBackend`; backends that an
 installed package offers through the entry point group "asd.backends" go by their names.

@@ -1,5 +1,6 @@
 """Embedding systems: one frontend for all machine types, backends for each of them."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,10 @@ from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.recipe import Recipe
-from asd.systems.embedding.thresholds import (
-    FOLDS,
-    assign_folds,
-    check_clip_counts,
-    held_out_scores,
-)
+from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, TrainingSet, embed_clips
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddingSystem(System):
@@ -48,10 +46,12 @@ class EmbeddingSystem(System):
         self._frontend: Frontend | None = None
         self._backends: dict[str, dict[str, Backend]] = {}
         self._normal: dict[str, ScoreTable] = {}
+        self._left_out: tuple[str, ...] = ()
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        return tuple(self.parameters.backends.by_name)
+        """Names of the recipe's backends, less those that training had too few clips for."""
+        return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
 
     def inputs(self) -> Mapping[str, Feature]:
         return {"waveform": self._waveform}
@@ -65,7 +65,9 @@ class EmbeddingSystem(System):
             All clips are of one class, the loss is no longer finite, or a backend has too few
             clips.
         """
-        self._check_clip_counts(train)
+        self._left_out = ()
+        self._left_out = self._too_hungry(train)
+        self._tell_idle_smote(train)
         features = train.features(self._waveform)
         self._sample_rate_hz = features.sample_rate_hz
         longest_s = float(features.lengths.max()) / features.sample_rate_hz
@@ -137,6 +139,7 @@ class EmbeddingSystem(System):
                 machine: {name: _tensors(backend.state()) for name, backend in backends.items()}
                 for machine, backends in self._backends.items()
             },
+            "left_out": list(self._left_out),
             "normal_scores": {machine: t.to_state() for machine, t in self._normal.items()},
         }
 
@@ -145,6 +148,7 @@ class EmbeddingSystem(System):
         self._sample_rate_hz = state["sample_rate_hz"]
         self._frontend = self._new_frontend()
         self._frontend.load_state_dict(state["frontend"])
+        self._left_out = tuple(state["left_out"])
         self._backends = {}
         for machine, states in state["backends"].items():
             self._backends[machine] = self._new_backends()
@@ -171,16 +175,38 @@ class EmbeddingSystem(System):
         made = self.parameters.frontend.make(self._width, self._sample_rate_hz)
         return made.to(self.torch_device)
 
-    def _check_clip_counts(self, train: ClipSet) -> None:
-        """Refuse too few clips now, not after hours of training."""
+    def _too_hungry(self, train: ClipSet) -> tuple[str, ...]:
+        """Backends that there are too few clips for: told now, not after hours of training.
+
+        Raises
+        ------
+        UserError
+            There are too few for all.
+        """
+        backends = self.parameters.backends.by_name
+        reasons: dict[str, str] = {}
         for machine, members in train.by_machine().items():
-            is_target, section = train.is_target[members], train.sections[members]
-            for name, backend in self.parameters.backends.by_name.items():
-                with _where(machine, name):
-                    check_clip_counts(backend.make, is_target, section)
+            makes = {name: backend.make for name, backend in backends.items()}
+            found = too_few_clips(makes, train.is_target[members], train.sections[members])
+            for name, reason in found.items():
+                reasons.setdefault(name, f"{machine}, {name}: {reason}")
+        if len(reasons) == len(backends):
+            raise UserError(next(iter(reasons.values())))
+        for reason in reasons.values():
+            log.warning("%s; it is left out, the others are trained", reason)
+        return tuple(reasons)
+
+    def _tell_idle_smote(self, train: ClipSet) -> None:
+        machines = {
+            machine: (train.is_target[members], train.sections[members])
+            for machine, members in train.by_machine().items()
+        }
+        for note in smote_notes(self._new_backends(), machines):
+            log.warning("%s", note)
 
     def _new_backends(self) -> dict[str, Backend]:
-        return {name: backend.make() for name, backend in self.parameters.backends.by_name.items()}
+        backends = self.parameters.backends.by_name
+        return {name: backends[name].make() for name in self.score_names}
 
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
         classes = self.parameters.labels.make().classes(train, run)
@@ -217,10 +243,7 @@ class EmbeddingSystem(System):
             with _where(machine, name):
                 backend.fit(embeddings, is_target, section)
         with _where(machine, "decision threshold (a fifth of the clips held out)"):
-            scores = held_out_scores(self._new_backends, embeddings, is_target, section)
-        fold = assign_folds(is_target, section)
-        order = np.concatenate([np.flatnonzero(fold == number) for number in range(FOLDS)])
-        self._normal[machine] = ScoreTable(clips.select(order).clips, scores)
+            self._normal[machine] = held_out_table(self._new_backends, clips.clips, embeddings)
 
 
 def _check_finite(epoch: Epoch) -> None:

@@ -74,7 +74,11 @@ MISTAKES = {
     "no list": ("[256, 1024]", "256", r"mine:3: frontend\.windows: 256 is no list"),
     "odd window": ("256,", "257,", r"frontend\.windows\[0\]: 257 must be .*a multiple of 2"),
     "class missing": ("class: knn", "k_source: 1", r"mine:11: backends\.NEAR: key 'class'"),
-    "wrong value": ("class: knn", "class: knn, metric: cos", r"mine:11: backends\.NEAR: .*metric"),
+    "wrong value": (
+        "class: knn",
+        "class: knn, metric: cos",
+        r"mine:11: backends\.NEAR\.metric: 'cos' is unknown \(did you mean cosine\?\)",
+    ),
     "twice": ("  epochs: 3", "  epochs: 3\n  epochs: 4", r"mine:9: training\.epochs: stands twice"),
     "score name": ("NEAR:", "N_EAR:", r"mine:11: backends\.N_EAR: score name"),
     "choice": (
