@@ -132,12 +132,14 @@ def test_other_content_is_refused(content):
 def test_memory_and_time_do_not_grow_beyond_the_file():
     """Numbers in the memo that ask for gigabytes, lists of lists of 2^1000 ends, huge lengths."""
     doubling = b"]\x94" + b"".join(b"](h%ch%ce\x94" % (n, n) for n in range(250)) + b"."
+    tuples = b")\x94" + b"".join(b"h%ch%c\x86\x94" % (n, n) for n in range(250))
     bombs = [
         b"]r\xff\xff\xff\x7f(j\xff\xff\xff\x7fe.",  # LONG_BINPUT 2^31 - 1
         doubling,
         b"(" + doubling[:-1] + b"t" + b".",
         doubling[:-1] + b"0" + DTYPE + b"(h\xfatR.",
-        DTYPE + doubling[:-1].replace(b"]", b")", 1) + b"\x85R.",
+        tuples + DTYPE + b"h\xfa\x85R.",  # hashing it would take 2^250 steps
+        tuples + SCALAR + b"h\xfa\x85R.",
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f" + b"a.",  # BINBYTES8 of 2^63 - 1
         b"]" * 16_000 + b"a" * 300 + b".",
         b"(" * 16_000 + b".",
