@@ -2,9 +2,9 @@
 
 import json
 import logging
-import pickle
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from asd.detector import Detector, TrainingFacts
 from asd.errors import UserError
 from asd.files import write_json
 from asd.jobs.jobs import ModelFolder
+from asd.jobs.pickled_numbers import MOST_BYTES, RefusedError, read_numbers
 from asd.schema.parameters import parameters_of, plain
 from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.parameters import AutoencoderParameters
@@ -30,6 +31,7 @@ _NAME = re.compile(
 )
 _SYSTEM = "DCASE2023T2-AE"
 _SCORES = {"mse": "MSE", "mahala": "MAHALA"}
+_GAMMA = ("shape", "loc", "scale")
 
 
 def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> list[str]:
@@ -61,14 +63,15 @@ def import_baseline(folder: Path, gamma_file: Path | None, config: Config) -> li
     if not files:
         raise UserError(f"{folder}: no .pth file in it; give the folder models/saved_model/<name>")
     gammas = _read_json(gamma_file) if gamma_file else None
-    for file in files:
-        detector = _read_model(file, gammas)
-        target = ModelFolder(config.result_directory / "models" / config.export_dir / file.stem)
+    # All are read before any is stored: a bad one leaves nothing half imported.
+    detectors = {file.stem: _read_model(file, gammas) for file in files}
+    for name, detector in detectors.items():
+        target = ModelFolder(config.result_directory / "models" / config.export_dir / name)
         described = {**plain(detector.facts), **plain(detector.parameters)}
         write_json(target.parameters, described)
         detector.save(target.model)
     log.info("%d model(s) stored in %s", len(files), config.result_directory / "models")
-    return [file.stem for file in files]
+    return list(detectors)
 
 
 def _read_model(file: Path, gammas: Mapping[str, Any] | None) -> Detector:
@@ -108,12 +111,21 @@ def _read_weights(file: Path) -> State:
     except Exception:  # torch raises many kinds for a damaged file
         raise UserError(f"{file}: is damaged or no file of weights; copy it again") from None
     try:
-        network = AutoencoderNetwork(
-            weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
-        )
+        size = sum(t.numel() * t.element_size() for t in weights.values())
+        input_dim, mels = weights["encoder.0.weight"].shape[1], len(weights["cov_source"])
+        # A tensor may claim more values than the file has.
+        if size > file.stat().st_size or input_dim % mels:
+            raise ValueError
+        network = AutoencoderNetwork(input_dim, mels)
         network.load_state_dict(weights)
-    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError):
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         raise UserError(f"{file}: is no autoencoder of the public baseline v5.1.1") from None
+    for name, values in network.state_dict().items():
+        if not bool(torch.isfinite(values).all()):
+            raise UserError(
+                f"{file}: {name} has values that are not finite, so all scores would be; "
+                "copy it again, or train that model anew"
+            )
     return network.state_dict()
 
 
@@ -138,7 +150,7 @@ def _read_args(file: Path) -> dict[str, Any]:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected a JSON object")
@@ -149,16 +161,29 @@ def _gammas(gammas: Mapping[str, Any], file: Path) -> dict[str, list[float]]:
     if file.stem not in gammas:
         raise UserError(f"--gamma: has no entry for {file.stem}; add it or remove {file.name}")
     entry = gammas[file.stem]
-    try:
-        return {
-            name: [float(entry[key][number]) for number in ("shape", "loc", "scale")]
-            for key, name in _SCORES.items()
-            if key in entry
-        }
-    except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"--gamma: the entry for {file.stem} lacks a number for shape, loc or scale"
-        ) from None
+    fits = {}
+    for key, name in _SCORES.items():
+        try:
+            if key not in entry:
+                continue
+            values = [entry[key][number] for number in _GAMMA]
+            if not all(type(value) in (int, float) for value in values):
+                raise TypeError
+            fits[name] = [float(value) for value in values]
+        except (KeyError, TypeError, OverflowError):
+            raise UserError(
+                f"--gamma: the entry for {file.stem} lacks a number for shape, loc or scale"
+            ) from None
+        _check_gamma(fits[name], f"--gamma: {file.stem}: {key}")
+    return fits
+
+
+def _check_gamma(values: Sequence[float], place: str) -> None:
+    """Refuse numbers that no gamma distribution has."""
+    for number, value in zip(_GAMMA, values, strict=True):
+        if not math.isfinite(value) or (number != "loc" and value <= 0):
+            wanted = "a number" if number == "loc" else "a number above 0"
+            raise UserError(f"{place}: {number} is {value}, expected {wanted}; give the right one")
 
 
 def _read_pickle(file: Path, key: str) -> list[float]:
@@ -167,41 +192,15 @@ def _read_pickle(file: Path, key: str) -> list[float]:
         raise UserError(f"{path}: no such file; copy it here or give the numbers with --gamma")
     try:
         with path.open("rb") as stream:
-            values = _NumberUnpickler(stream).load()
-        shape, loc, scale = (float(value) for value in values)
-    except _ForbiddenError as error:
+            values = read_numbers(stream.read(MOST_BYTES + 1))
+        if len(values) != len(_GAMMA):
+            raise ValueError
+    except RefusedError as error:
         raise UserError(
             f"{path}: wants to load {error}, and only numbers are read from pickles; "
             "give the numbers with --gamma"
         ) from None
-    except Exception:  # a damaged pickle raises anything
+    except ValueError:
         raise UserError(f"{path}: is no pickled list of three numbers; copy it again") from None
-    return [shape, loc, scale]
-
-
-class _ForbiddenError(Exception):
-    """A pickle names something that is no number; its text says what."""
-
-
-class _NumberUnpickler(pickle.Unpickler):
-    """Unpickles lists of numbers, NumPy scalars among them; refuses everything else."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "scalar"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise _ForbiddenError(f"{module}.{name}")
-        return super().find_class(module.replace("numpy._core", _numpy_core()), name)
-
-
-def _numpy_core() -> str:
-    """NumPy 2 moved numpy.core to numpy._core; pickles of either load under both."""
-    import numpy as np
-
-    return "numpy._core" if hasattr(np, "_core") else "numpy.core"
+    _check_gamma(values, str(path))
+    return values

@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ from asd.challenge.download.transfer import fetch_file
 from asd.challenge.download.unpack import BadArchiveError, unpack
 from asd.challenge.layout import test_clips as clips_for_testing
 from asd.challenge.layout import train_clips
+from asd.cli import main
 from asd.errors import UserError
 
 DEV = "/record/7882613/files/dev_fan.zip"
@@ -836,6 +838,35 @@ def test_records_that_are_nonsense_are_told(zenodo, get, fan_zip, answer, caplog
     zenodo.files[DEV_API] = answer
     assert tree(get()) == FAN  # by the archive's own checksums
     assert "/api/records/7882613: the answer is not Zenodo's description" in caplog.text
+
+
+def test_the_command_line_renews(zenodo, old_car, patience, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "download", partial(download, base_url=zenodo.url, patience=patience))
+    command = ["download", "-d", "--dataset", "DCASE2026T2", "--machine_types", "ToyCar",
+               "--dataset_directory", str(tmp_path)]  # fmt: skip
+    assert main(command) == 0
+    assert zenodo.count(NEW_CAR) == 0
+    assert main([*command, "--renew"]) == 0
+    assert tree(old_car) == CAR_2 | {"ToyCar/train/mine.txt"}
+
+
+def test_a_damaged_member_ends_the_command_with_one_line(
+    zenodo, patience, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(room, "download", partial(download, base_url=zenodo.url, patience=patience))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_LZMA) as packed:
+        packed.writestr(f"fan/train/{clip(0)}", os.urandom(1000))
+    content = bytearray(stream.getvalue())
+    content[80:1000] = bytes(920)
+    zenodo.add_file(DEV, bytes(content))
+    status = main(["download", "-d", "--dataset", "DCASE2023T2", "--machine_types", "fan",
+                   "--dataset_directory", str(tmp_path)])  # fmt: skip
+    assert status == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("asd: error")]
+    assert len(told) == 1
+    assert "the archive is wrong on the second attempt too (damaged (" in told[0]
+    assert tree(tmp_path) == set()
 
 
 def test_archive_without_the_expected_folders(zenodo, get, pack):

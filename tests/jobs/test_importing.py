@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -225,8 +226,29 @@ class Malicious:
         (pickle.dumps([1.0, 2.0, 3.0])[:-3], "no pickled list of three numbers"),
         (b"", "no pickled list of three numbers"),
         (None, "no such file"),
+        (pickle.dumps("123"), "no pickled list of three numbers"),
+        (pickle.dumps([1.0, 2.0, True]), "no pickled list of three numbers"),
+        (pickle.dumps([1.0, 2.0, 3.0]) + bytes(10**6), "no pickled list of three numbers"),
+        (pickle.dumps([-1.0, 2.0, 3.0]), "shape is -1.0, expected a number above 0; give the"),
+        (pickle.dumps([1, math.nan, 3]), "loc is nan, expected a number; give the right one"),
+        (pickle.dumps([1.0, 2.0, np.float64("inf")]), "scale is inf, expected a number above 0"),
+        (pickle.dumps([1.0, 2.0, 0.0]), "scale is 0.0, expected a number above 0"),
     ],
-    ids=["a call", "two numbers", "texts", "cut off", "empty", "missing"],
+    ids=[
+        "a call",
+        "two numbers",
+        "texts",
+        "cut off",
+        "empty",
+        "missing",
+        "text",
+        "bool",
+        "long",
+        "negative shape",
+        "NaN",
+        "infinite scale",
+        "no scale",
+    ],
 )
 def test_refuses_other_pickles(asd, copy, tmp_path, monkeypatch, content, complaint):
     monkeypatch.chdir(tmp_path)
@@ -251,7 +273,20 @@ def test_refuses_other_pickles(asd, copy, tmp_path, monkeypatch, content, compla
         (json.dumps({FAN: {"mse": [1, 2, 3]}}), "lacks a number"),
         (json.dumps({FAN: {"mse": {"shape": 1, "loc": 2}}}), "lacks a number"),
         (json.dumps({FAN: {"mse": {"shape": 1, "loc": 2, "scale": None}}}), "lacks a number"),
+        (json.dumps({FAN: {"mse": {"shape": "1", "loc": 2, "scale": 3}}}), "lacks a number"),
+        (json.dumps({FAN: {"mse": {"shape": True, "loc": 2, "scale": 3}}}), "lacks a number"),
+        (json.dumps({FAN: {"mse": {"shape": 10**400, "loc": 2, "scale": 3}}}), "lacks a number"),
+        (
+            json.dumps({FAN: {"mse": {"shape": math.nan, "loc": 2, "scale": 3}}}),
+            f"--gamma: {FAN}: mse: shape is nan, expected a number above 0; give the right one",
+        ),
+        (
+            json.dumps({FAN: {"mahala": {"shape": 1, "loc": -2, "scale": -3}}}),
+            f"--gamma: {FAN}: mahala: scale is -3.0, expected a number above 0; give the right one",
+        ),
+        ("[" * 100_000, "cannot be read as JSON"),
     ],
+    ids=lambda text: text[:60],
 )
 def test_refuses_a_bad_gamma_file(official, asd, tmp_path, gamma, complaint):
     file = tmp_path / "gamma.json"
@@ -285,6 +320,66 @@ def test_refuses_other_weights(official, asd, tmp_path, name, content, complaint
                "--result_directory", tmp_path / "results")  # fmt: skip
     assert done.complaint.startswith(str(path))
     assert complaint in done.complaint
+
+
+def weights_of(official):
+    return torch.load(official.models / f"{FAN}.pth", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("encoder.0.weight", math.nan),
+        ("cov_target", math.inf),
+        ("decoder.1.running_var", -math.inf),
+    ],
+)
+def test_weights_that_are_not_finite_are_refused(official, asd, tmp_path, name, value):
+    weights = weights_of(official)
+    weights[name].flatten()[-1:].fill_(value)
+    torch.save(weights, tmp_path / f"{FAN}.pth")
+    done = asd("import-baseline", tmp_path, "--gamma", official.gamma,
+               "--result_directory", tmp_path / "results")  # fmt: skip
+    assert done.complaint == (
+        f"{tmp_path / FAN}.pth: {name} has values that are not finite, so all scores would be; "
+        "copy it again, or train that model anew"
+    )
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder.0.weight": torch.zeros(1).expand(128, 640)},
+        {"encoder.0.weight": torch.zeros(1).expand(128, 128 * 10**8)},
+        {"cov_source": torch.zeros(0, 0), "cov_target": torch.zeros(0, 0)},
+        {"cov_source": torch.zeros(127, 127), "cov_target": torch.zeros(127, 127)},
+        {"epoch": 3},
+        {3: torch.zeros(3)},
+    ],
+    ids=[
+        "more than the file has",
+        "terabytes",
+        "no mels",
+        "mels that do not divide the input",
+        "a number",
+        "no name",
+    ],
+)
+def test_weights_of_other_shapes_are_refused(official, asd, tmp_path, change):
+    torch.save({**weights_of(official), **change}, tmp_path / f"{FAN}.pth")
+    done = asd("import-baseline", tmp_path, "--gamma", official.gamma,
+               "--result_directory", tmp_path / "results")  # fmt: skip
+    assert done.complaint.endswith("is no autoencoder of the public baseline v5.1.1")
+
+
+def test_one_bad_model_leaves_none_half_imported(official, asd, tmp_path):
+    shutil.copy(official.models / f"{FAN}.pth", tmp_path)
+    (tmp_path / f"{FAN[:-1]}2.pth").write_bytes(b"not weights")  # the next seed
+    done = asd("import-baseline", tmp_path, "--gamma", official.gamma,
+               "--result_directory", tmp_path / "results")  # fmt: skip
+    assert "is damaged or no file of weights" in done.complaint
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_folder_without_models(asd, tmp_path):
