@@ -277,8 +277,9 @@ class Detector:
                 "and --score MSE or MAHALA"
             )
         fit = GammaFit(*kinds[kind][score])
-        if kind == "clip" and machine in self.normal:
-            check_gamma(fit, self.normal[machine][score], quantile, f"{machine} {score}")
+        samples = self.system.gamma_samples().get(machine, {}).get(kind, {})
+        if score in samples:
+            check_gamma(fit, samples[score], quantile, f"{machine} {score}")
         return fit.quantile(quantile)
 
     def _recordings(self, paths: Sequence[str | Path]) -> ClipSet:

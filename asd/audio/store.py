@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import fasteners
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -40,6 +39,7 @@ from asd.audio.storefile import (
 from asd.clips import Clip
 from asd.errors import UserError
 from asd.files import write_aside
+from asd.locks import exclusive_lock
 
 _CLOCK_NS = 2 * 10**9
 """The coarsest step of a file system's times."""
@@ -137,19 +137,15 @@ def _store_name(order: _Order) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a store; its folder is made where it is missing."""
-    lock = fasteners.InterProcessLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
     except OSError as error:
         raise UserError(
             f"{path.parent}: features cannot be stored here ({error.strerror}); "
             "make it writable or name another --feature_directory"
         ) from None
-    try:
+    with exclusive_lock(path.with_name(f".{path.name}.lock"), "computing of features"):
         yield
-    finally:
-        lock.release()
 
 
 # --- features that are there ----------------------------------------------------------------------

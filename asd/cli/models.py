@@ -270,7 +270,7 @@ def _add_import(commands: Any) -> None:
         """
         FOLDER is the public program's models/saved_model/<export_dir>. Parameters are read from
         the args.json files in models/checkpoint/ beside it, where they are; thresholds from the
-        score_distr_*.pickle files in FOLDER (read by an unpickler that only knows numbers).
+        score_distr_*.pickle files in FOLDER (numbers are read from them, nothing is unpickled).
         """,
     )  # fmt: skip
     command.set_defaults(split="dev")

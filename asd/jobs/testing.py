@@ -147,7 +147,7 @@ def write_test(job: Job, test: MachineTest) -> None:
         label = f"{test.machine} {test.score}"
         table, official = results.result_table(sections, config.max_fpr, label)
         results.write_result(folder / name.table(), table)
-    _tell_flagged(test, sections)
+    _tell_flagged(test, sections, getattr(config.system, "threshold_fit", "clip"))
     write_record(
         folder,
         TestRecord(
@@ -196,10 +196,13 @@ def _write_section(
     return SectionFiles(pairs[0][0], pairs[0][1] if found.decisions is not None else "")
 
 
-def _tell_flagged(test: MachineTest, sections: Sequence[results.SectionScores]) -> None:
+def _tell_flagged(
+    test: MachineTest, sections: Sequence[results.SectionScores], threshold_fit: str
+) -> None:
     decisions = [found.decisions for found in sections if found.decisions is not None]
-    if decisions and (note := flagged_share_note(np.concatenate(decisions))):
-        log.warning("%s %s: %s", test.machine, test.score, note)
+    what = f"{test.machine} {test.score}"
+    if decisions and (note := flagged_share_note(np.concatenate(decisions), what, threshold_fit)):
+        log.warning("%s", note)
 
 
 def _wanted(config: Config) -> list[str] | None:
