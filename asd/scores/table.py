@@ -150,15 +150,15 @@ class ScoreTable:
         write_rows(path, self.rows())
 
     def to_state(self) -> dict[str, Any]:
-        """Texts, None and float64 arrays, for a model file; of paths the file names alone."""
+        """Lists of texts, None and numbers, for a model file; of paths the file names alone."""
         return {
             "clips": [list(facts) for facts in _facts(self.clips)],
-            "columns": {name: values.copy() for name, values in self.columns.items()},
+            "columns": {name: values.tolist() for name, values in self.columns.items()},
         }
 
     @classmethod
     def from_state(cls, state: Any) -> "ScoreTable":
-        """Take over what `to_state` gave; arrays may be tensors.
+        """Take over what `to_state` gave.
 
         Raises
         ------
