@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -25,7 +26,12 @@ class _OneLine(logging.Formatter):
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes through tqdm, which redraws its bars below."""
+    """Writes through tqdm, which redraws its bars below.
+
+    A line that cannot be written is dropped: that nobody reads the log must not stop the work.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)  # the one of now: it may be redirected
+        line = self.format(record)
+        with suppress(OSError, ValueError):  # a broken pipe, a full disk, a closed stream
+            tqdm.write(line, file=sys.stderr)  # the one of now: it may be redirected

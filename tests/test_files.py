@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -125,6 +126,77 @@ def test_a_full_disk_is_a_user_error(tmp_path):
     assert done.stdout.startswith(f"{path}: cannot be written (File too large)")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- power cuts ---
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What reaches the disk, in order: ("sync", inode) and ("rename", new name)."""
+    events, sync, replace = [], os.fsync, os.replace
+
+    def note_sync(number):
+        events.append(("sync", os.fstat(number).st_ino))
+        sync(number)
+
+    def note_rename(source, target):
+        events.append(("rename", Path(target).name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_rename)
+    return events
+
+
+def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_folder_after(tmp_path, disk):
+    write_text(tmp_path / "a.txt", "new")
+    file, folder = ((path.stat().st_ino) for path in (tmp_path / "a.txt", tmp_path))
+    assert disk == [("sync", file), ("rename", "a.txt"), ("sync", folder)]
+
+
+def test_new_folders_are_on_the_disk_too(tmp_path, disk):
+    write_json(tmp_path / "b" / "c" / "a.json", 1)
+    synced = [what for kind, what in disk if kind == "sync"]
+    folders = [tmp_path / "b" / "c", tmp_path / "b", tmp_path]
+    assert synced[1:] == [folder.stat().st_ino for folder in folders]
+
+
+def test_what_need_not_outlive_a_power_cut_is_not_waited_for(tmp_path, disk):
+    write_text(tmp_path / "b" / "a.txt", "new", durable=False)
+    write_json(tmp_path / "a.json", 1, durable=False)
+    assert disk == [("rename", "a.txt"), ("rename", "a.json")]
+
+
+def fail_to_sync(monkeypatch, number):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def test_a_disk_that_fails_to_take_the_file_leaves_the_old_one(tmp_path, monkeypatch):
+    """Network disks often say only then that they are full."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    fail_to_sync(monkeypatch, errno.ENOSPC)
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written \(No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_is_written_to(tmp_path, monkeypatch, number):
+    fail_to_sync(monkeypatch, number)
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_a_link_can_be_put_in_place(tmp_path):
+    with write_aside(tmp_path / "link") as aside:
+        aside.symlink_to(tmp_path / "nowhere")
+    assert (tmp_path / "link").is_symlink()
 
 
 # --- folders ---

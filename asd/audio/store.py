@@ -330,10 +330,3 @@ def _check_channels(order: _Order, path: Path, channels: int, first_channels: in
             f"{path}: has {channels} channel(s), {order.clips[0].file_name} has {first_channels}; "
             "convert or remove it, all clips of a machine type must agree"
         )
-
-
-def available_cores() -> int:
-    """Number of processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,13 +10,28 @@ from asd import __version__
 from asd.cli import challenge, data, gan, models
 from asd.cli.parsing import Parser
 from asd.errors import UserError
+from asd.memory import keep_freed_memory
+from asd.output import SteadyOutput, steady_output
+from asd.processes import exit_status, terminated_as_interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run a command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    """
+    with steady_output() as output:
+        return _main(arguments, output)
+
+
+def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
     # Read when torch is loaded. Threads that wait for others then sleep; by default they spin, and
     # where other programs want the cores, training on two threads took up to eight times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -24,19 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from asd.logs import set_up_logging
 
         set_up_logging(logging.DEBUG if debug else logging.INFO)
-        args.command(args)
-        sys.stdout.flush()
+        with terminated_as_interrupted():
+            args.command(args)
+        output.check()
     except UserError as error:
         if debug:
             raise
         print(f"asd: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("\nasd: interrupted; add --restart to go on with a training", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has left (asd ... | head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
-        return 0
+        return exit_status(interrupt)
     except OSError as error:  # a file or folder that nothing below has put into words
         if debug or error.filename is None:
             raise
@@ -51,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="asd",
-        description="Anomalous sound detection: learn how a machine sounds when it is well, then "
-        "score new clips.",
+        description="Anomalous sound detection: learn a machine's normal sound, then score new "
+        "clips.",
         epilog="asd COMMAND --help explains a command. All take --debug (show a traceback).",
     )
     parser.add_argument("--version", action="version", version=f"asd {__version__}")

@@ -1,8 +1,12 @@
+import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +19,13 @@ from asd.config import Config
 from asd.errors import UserError
 from asd.files import write_text
 from asd.jobs.jobs import Job, plan_jobs
-from asd.jobs.parallel import default_at_once, run_jobs, training_progress
+from asd.jobs.parallel import (
+    _ClusterWatch,
+    _connect,
+    default_at_once,
+    run_jobs,
+    training_progress,
+)
 from asd.jobs.training import epochs_done, train_together
 
 
@@ -173,6 +183,89 @@ def test_no_scheduler_at_the_address(tmp_path, tiny_data, monkeypatch, capsys):
     monkeypatch.setattr("asd.jobs.parallel._CONNECT_S", 1)
     assert train(tiny_data, tmp_path, "--cluster", "tcp://127.0.0.1:9") == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def wait_for_a_sign(job: Job, threads: int) -> None:  # noqa: ARG001
+    folder = job.config.result_directory
+    (folder / f"{job.machines[0]}.begun").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def scheduler(distributed, tmp_path):  # noqa: ARG001
+    """A Dask scheduler in a process of its own: the process and its address."""
+    place = tmp_path / "scheduler.json"
+    words = ["--port", "0", "--no-dashboard", "--scheduler-file", str(place)]
+    with started("distributed.cli.dask_scheduler", "--host", "127.0.0.1", *words) as process:
+        while not place.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield process, json.loads(place.read_text())["address"]
+
+
+@contextmanager
+def started(module, *words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *words], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_killed_scheduler_ends_the_wait(tmp_path, scheduler):
+    process, address = scheduler
+    results = tmp_path / "results"
+    results.mkdir()
+    ended = threading.Event()
+
+    def kill_it_in_mid_job():
+        while not list(results.glob("*.begun")) and not ended.wait(0.05):
+            pass
+        process.kill()
+
+    words = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    with started("distributed.cli.dask_worker", address, *words):
+        killer = threading.Thread(target=kill_it_in_mid_job)
+        killer.start()
+        try:
+            with pytest.raises(UserError, match=f"lost the Dask scheduler at {address}.*restart"):
+                run_jobs(wait_for_a_sign, jobs_of(results, "fan", "valve"), 1, address)
+        finally:
+            ended.set()
+            killer.join()
+    assert list(results.glob("*.begun"))
+
+
+def test_a_silent_scheduler_ends_the_wait(scheduler):
+    process, address = scheduler
+    client = _connect(address)
+    watch = _ClusterWatch(client, address, timeout_s=1)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    begin = time.monotonic()
+    with pytest.raises(UserError, match=f"lost the Dask scheduler at {address}"):
+        watch.look(waiting=1)
+    assert time.monotonic() - begin < 20
+    process.send_signal(signal.SIGCONT)
+    client.close()
+
+
+def test_a_scheduler_without_workers_ends_the_wait(scheduler):
+    _, address = scheduler
+    client = _connect(address)
+    watch = _ClusterWatch(client, address, timeout_s=10)
+    watch.look(waiting=1)  # too early to ask
+    watch.timeout_s = 0.1
+    time.sleep(0.2)
+    with pytest.raises(UserError, match=f"{address} has had no worker for 0.1 s; start some with"):
+        watch.look(waiting=1)
+    watch.look(waiting=0)  # nothing to wait for
+    client.close()
 
 
 def test_models_trained_together_equal_those_trained_one_by_one(tmp_path, tiny_data):
