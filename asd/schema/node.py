@@ -5,7 +5,6 @@ parameters: there is no second list of keys.
 """
 
 import inspect
-import json
 import re
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from yaml.representer import SafeRepresenter
 
 from asd.errors import UserError
 from asd.schema.convert import convert
@@ -56,10 +56,9 @@ class Node:
         try:
             return cls("", _compose(file, text), file)
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
-            raise UserError(f"{file}{line}: not valid YAML ({problem}); mend the line") from None
+            where = _place(file, getattr(error, "problem_mark", None))
+            problem = getattr(error, "problem", None) or " ".join(str(error).split())
+            raise UserError(f"{where}: not valid YAML ({problem}); mend the line") from None
         except RecursionError:
             raise UserError(f"{file}: not valid YAML (nested too deeply); mend it") from None
 
@@ -85,15 +84,11 @@ class Node:
     @classmethod
     def of_plain(cls, value: Any, file: str) -> "Node":
         """A plain value, as `asd.schema.parameters.plain` gives it, to be read with types."""
-        return cls.parse(file, json.dumps(value))
+        return cls("", SafeRepresenter(sort_keys=False).represent_data(value), file)
 
     def error(self, problem: str) -> UserError:
         """The error to raise about this value."""
-        mark = self.node.start_mark if self.node else None
-        if self.file.startswith("--"):  # a flag has no lines
-            where = self.file
-        else:
-            where = f"{mark.name}:{mark.line + 1}" if mark else f"{self.file}:1"
+        where = _place(self.file, self.node.start_mark) if self.node else f"{self.file}:1"
         key = f" {self.key}:" if self.key else ""
         return UserError(f"{where}:{key} {problem}")
 
@@ -275,6 +270,12 @@ def read_set_values(entries: Iterable[str]) -> list[tuple[str, Node]]:
             raise UserError(f"--set {entry}: expected key=value, such as training.epochs=8")
         found.append((key.strip(), Node.parse(f"--set {entry}", value)))
     return found
+
+
+def _place(file: str, mark: yaml.Mark | None) -> str:
+    """File and line; a flag and what was stored in a model have no lines."""
+    name = mark.name if mark else file
+    return f"{name}:{mark.line + 1}" if mark and not name.startswith("--") else name
 
 
 def _compose(name: str, text: str) -> yaml.Node | None:
