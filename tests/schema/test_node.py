@@ -79,13 +79,13 @@ MISTAKES = {
         "epoch: 5": "mine.yaml:6: epoch: unknown key (did you mean epochs?); known: losses, name, ",
         "epochs: 0": "mine.yaml:6: epochs: expected at least 1, got '0'",
         "epochs:": "mine.yaml:6: epochs: expected a whole number, got nothing",
-        "epochs: [1, 2]": "mine.yaml:6: epochs: expected a whole number, got '1 2'",
+        "epochs: [1, 2]": "mine.yaml:6: epochs: expected a whole number, got [1, 2]",
         "epochs: {a: 1}": "mine.yaml:6: epochs: expected one value or a list of values, got {...}",
         "epochs: [[1], 2]": "mine.yaml:6: epochs[0]: expected one value, got {...} or [...]",
         "name: b": "mine.yaml:6: name: stands twice; remove one",
         "window: [1]": "mine.yaml:6: window: expected 2 values, got 1",
         "window: [1, x]": "mine.yaml:6: window[1]: expected a whole number, got 'x'",
-        "labels: [a]": "mine.yaml:6: labels: expected keys and values, got 'a'",
+        "labels: [a]": "mine.yaml:6: labels: expected keys and values, got [a]",
         "? [a]\n: 1": "mine.yaml:6: expected keys such as 'epochs:'",
         "epochs: !!python/name:os.system x": "mine.yaml:6: epochs: expected a whole number",
         "epochs: *a": "mine.yaml:6: not valid YAML (found undefined alias",
@@ -110,7 +110,7 @@ MISTAKES = {
     "{share: 1}": {
         "{share: 1.5}": "mine.yaml:4: losses[1].exchange.share: expected 0 to 1, got '1.5'",
         "{shared: 1}": "mine.yaml:4: losses[1].exchange.shared: unknown key (did you mean share?)",
-        "[1]": "mine.yaml:4: losses[1].exchange: expected keys and values, got '1'",
+        "[1]": "mine.yaml:4: losses[1].exchange: expected keys and values, got [1]",
     },
 }
 
@@ -130,7 +130,7 @@ def test_mistakes_name_file_line_key_and_what_was_expected(right, wrong):
     ("text", "message"),
     [
         ("", "mine.yaml:1: expected keys and values, got nothing"),
-        ("- a", "mine.yaml:1: expected keys and values, got 'a'"),
+        ("- a", "mine.yaml:1: expected keys and values, got [a]"),
         ("{}", "mine.yaml:1: key 'losses' is missing; add it"),
     ],
 )
@@ -245,18 +245,21 @@ def test_values_are_replaced_at_dotted_keys():
 def test_a_key_that_is_not_there_is_added():
     assert changed("losses[0].exchange", "{share: 0}").losses[0].exchange == Exchange(0.0)
     assert changed("window", "[3, 4]").window == (3, 4)
+    assert changed("losses[0].exchange.share", "0").losses[0].exchange == Exchange(0.0)
+    assert changed("labels.a", "b", PLAN + "labels: null\n").labels == Named({"a": "b"})
 
 
 @pytest.mark.parametrize(
     ("key", "message"),
     [
         ("epoch", "--set epoch=1: epoch: unknown key (did you mean epochs?)"),
-        ("losses[2].weight", "--set losses[2].weight=1: losses[2].weight: there is no 2 to change"),
-        ("losses[2]", "--set losses[2]=1: losses[2]: there is no 2 to change"),
-        ("losses.weight", "--set losses.weight=1: losses.weight: there is no 'weight' to change"),
-        ("labels.a", "--set labels.a=1: labels.a: there is no 'labels' to change; write it in"),
-        ("epochs.a", "--set epochs.a=1: epochs.a: there is no 'a' to change"),
-        ("epochs[0]", "--set epochs[0]=1: epochs[0]: there is no 0 to change"),
+        ("losses[2].weight", "--set losses[2].weight=1: losses[2].weight: there is nothing at th"),
+        ("losses[2]", "--set losses[2]=1: losses[2]: there is nothing at this place to change"),
+        ("losses.weight", "--set losses.weight=1: losses.weight: there is nothing at this place"),
+        ("losse.weight", "--set losse.weight=1: losse: unknown key (did you mean losses?)"),
+        ("epochs.a", "--set epochs.a=1: epochs.a: there is nothing at this place to change"),
+        ("epochs[0]", "--set epochs[0]=1: epochs[0]: there is nothing at this place to change"),
+        ("names[0]", "--set names[0]=1: names[0]: there is nothing at this place to change"),
         ("losses[0", "--set losses[0=1: expected a key such as training.epochs"),
         ("a..b", "--set a..b=1: expected a key such as training.epochs"),
         (".a", "--set .a=1: expected a key such as"),
