@@ -171,17 +171,18 @@ def _system_values(
     entry: SystemEntry, in_file: Values, given: Mapping[str, Any], set_values: tuple[str, ...]
 ) -> tuple[Any, frozenset[str]]:
     """The system's parameters, and the keys of those that flags named."""
-    changes: dict[tuple[str, ...], Any] = {}
     known = {each.name: each for each in parameters_of(entry.parameters_class())}
+    _refuse_strangers(given, known, entry)
+    set_keys = {text.partition("=")[0].strip() for text in set_values}
+    changes: dict[tuple[str, ...], Any] = {}
     for name, each in known.items():
+        is_set = any(each.key == key or each.key.startswith(f"{key}.") for key in set_keys)
         if name in given:
             changes[each.path] = _read_flag(each, given[name])
-        elif name in in_file:
+        elif name in in_file and not is_set:
             changes[each.path] = _read_value(each, in_file[name])
-    _refuse_strangers(given, known, entry)
     named = {known[name].key for name in given if name in known}
-    named |= {text.partition("=")[0].strip() for text in set_values}
-    return with_values(entry.defaults(set_values), changes), frozenset(named)
+    return with_values(entry.defaults(set_values), changes), frozenset(named | set_keys)
 
 
 def _refuse_strangers(
@@ -236,7 +237,7 @@ def _read_file(file: Path) -> Values:
         if each is None:
             raise key.error(f"unknown key{_flag_hint(text)}")
         if each.name in values:
-            raise key.error(f"{each.flag} is given twice; remove one of the lines")
+            raise key.error("stands twice, in two spellings; remove one of the lines")
         node = value
         is_shared = each.name in _run_parameters()
         values[each.name] = (
@@ -280,7 +281,7 @@ def _placed(folder: Path, name: str, value: Any) -> Any:
         if value.endswith((".yaml", ".yml")):
             return str((folder / Path(value).expanduser()).absolute())
         if is_reference(value):
-            return absolute_reference(value)
+            return absolute_reference(value, folder)
     return value
 
 

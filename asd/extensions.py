@@ -23,14 +23,17 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
-def absolute_reference(text: str) -> str:
+def absolute_reference(text: str, *folders: Path) -> str:
     """A reference that is understood in other folders and processes too.
 
-    A file, with or without ".py", becomes an absolute path; a module stays as it is.
+    A file in one of the folders, with or without ".py", becomes an absolute path; a module stays
+    as it is.
     """
-    match = _REFERENCE.fullmatch(text)
-    file = _file_of(match["module"]) if match else None
-    return f"{file}:{match['name']}" if match and file else text
+    if match := _REFERENCE.fullmatch(text):
+        for folder in folders:
+            if file := _file_of(match["module"], folder):
+                return f"{file}:{match['name']}"
+    return text
 
 
 @cache
@@ -84,8 +87,8 @@ def _import(module: str, where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and module.split(".")[0] == error.name:
             raise UserError(
-                f"{where}: there is no file {module}.py here and no module {module}; "
-                "check the path, or install the package"
+                f"{where}: there is no such file and no such module; check the path, or install "
+                "the package"
             ) from None
         raise UserError(f"{where}: cannot be imported ({error}); install what it needs") from error
     except Exception as error:  # anything may happen in somebody's module
@@ -93,9 +96,10 @@ def _import(module: str, where: str) -> ModuleType:
         raise UserError(f"{where}: cannot be imported ({reason}); mend the file") from error
 
 
-def _file_of(module: str) -> Path | None:
+def _file_of(module: str, folder: Path = Path()) -> Path | None:
     """The Python file that a reference means: "my_file" and "my_file.py" are the same."""
-    for path in (Path(module).expanduser(), Path(f"{module}.py").expanduser()):
+    for name in (module, f"{module}.py"):
+        path = folder / Path(name).expanduser()
         if path.suffix == ".py" and path.is_file():
             return path.resolve()
     return None

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 
 from asd.cli import _parser, main
 from asd.errors import UserError
-from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 from asd.systems import system_class, system_names
 from asd.systems.gan.scoring import CROSS_E, FM
 

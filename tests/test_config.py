@@ -1,14 +1,18 @@
 import dataclasses
 import os
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from asd.config import load_config
+from asd.config import file_model, load_config
 from asd.errors import UserError
-from asd.parameters import Parameters
+from asd.run_parameters import RunParameters
+from asd.systems.registry import find_system
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,12 +82,18 @@ def put(tmp_path):
 
 
 def differing(config):
-    """Parameters that are not at their defaults."""
+    """Parameters, the system's too, that are not at their defaults."""
     return {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(Parameters)
-        if getattr(config, field.name) != field.default
+        field.name: getattr(values, field.name)
+        for values, cls in ((config, RunParameters), (config.system, type(config.system)))
+        for field in dataclasses.fields(cls)
+        if getattr(values, field.name) != field.default
     }
+
+
+def setting(config, name):
+    """A parameter of the run, or of its system."""
+    return getattr(config, name) if hasattr(config, name) else getattr(config.system, name)
 
 
 def test_without_file_and_flags_all_is_at_its_default():
@@ -129,14 +139,16 @@ def test_our_file_and_the_defaults_agree():
 
 def test_a_file_in_the_current_folder_is_taken(put):
     Path("baseline.yaml").write_text("--epochs: 7\n")
-    assert load_config(None, {}).epochs == 7
-    assert load_config(put("--n_mels: 64\n"), {}).epochs == 100  # the named one in its place
+    assert load_config(None, {}).system.epochs == 7
+    assert load_config(None, {}, use_default_file=False).system.epochs == 100
+    assert load_config(put("--n_mels: 64\n"), {}).system.epochs == 100  # the named one in its place
 
 
 def test_flags_win_over_the_file(put):
     file = put("--epochs: 7\n--n_mels: 64\n--machine_types: [fan, valve]\n")
     config = load_config(file, {"epochs": "9", "machine_types": ["ToyCar"]}, "eval")
-    assert (config.epochs, config.n_mels, config.machine_types) == (9, 64, ("ToyCar",))
+    assert (config.system.epochs, config.system.n_mels) == (9, 64)
+    assert config.machine_types == ("ToyCar",)
     assert config.split == "eval"
 
 
@@ -155,10 +167,12 @@ def test_a_recipe_is_a_path_too_and_becomes_absolute(put, tmp_path):
     Path("mine.yml").write_text(recipe)
     by_flag = load_config(None, {"model": "mine.yml"})
     assert by_flag.model == str(tmp_path / "elsewhere" / "mine.yml")
-    assert (by_flag.export_dir, by_flag.epochs) == ("mine", 5)
+    assert (by_flag.export_dir, by_flag.system.epochs) == ("mine", 0)  # nothing is learned
+    assert by_flag.system.training.epochs == 5
     file = put("--model: elsewhere/mine.yml\n--epochs: 7\n")
     in_file = load_config(file, {})
     assert in_file.model == by_flag.model
+    assert in_file.system.training.epochs == 7
     # The recipe that the file names already, though in other words: the file's values hold.
     assert load_config(file, {"model": "mine.yml"}) == in_file
     assert load_config(None, {"model": "ae"}).model == "ae"
@@ -166,7 +180,7 @@ def test_a_recipe_is_a_path_too_and_becomes_absolute(put, tmp_path):
 
 def test_dashes_are_optional_and_comments_and_byte_order_marks_allowed(put):
     config = load_config(put("\ufeffepochs: 5  # few\r\n--lr: 0.1\r\n# end\r\n"), {})
-    assert (config.epochs, config.learning_rate) == (5, 0.1)
+    assert (config.system.epochs, config.system.learning_rate) == (5, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -193,26 +207,26 @@ def test_dashes_are_optional_and_comments_and_byte_order_marks_allowed(put):
     ],
 )
 def test_values_are_read_as_they_are_written(put, text, name, expected):
-    found = getattr(load_config(put(text + "\n"), {}), name)
+    found = setting(load_config(put(text + "\n"), {}), name)
     assert found == expected
     assert type(found) is type(expected)
 
 
 BROKEN = {
-    "--epocs: 5": ":1: unknown key '--epocs'; did you mean --epochs?",
-    "--n_mels: 1\n-rl: 5": ":2: unknown key '-rl'",
-    "--tags: x": ":1: unknown key '--tags'; did you mean -tag?",
-    "--wholly_other: 5": ":1: unknown key '--wholly_other'; see asd train --help",
-    "--epochs: 5\n--n_mels: 3\n--epochs: 6": ":3: --epochs is given twice",
-    "-lr: 1\n--learning_rate: 1": ":2: --learning_rate is given twice",
-    "epochs: 1\n--epochs: 1": ":2: --epochs is given twice",
+    "--epocs: 5": ":1: --epocs: unknown key; did you mean --epochs?",
+    "--n_mels: 1\n-rl: 5": ":2: -rl: unknown key",
+    "--tags: x": ":1: --tags: unknown key; did you mean -tag?",
+    "--wholly_other: 5": ":1: --wholly_other: unknown key; see asd train --help",
+    "--epochs: 5\n--n_mels: 3\n--epochs: 6": ":3: --epochs: stands twice; remove one",
+    "-lr: 1\n--learning_rate: 1": ":2: --learning_rate: stands twice, in two spellings; remove one",
+    "epochs: 1\n--epochs: 1": ":2: --epochs: stands twice, in two spellings; remove one",
     "--epochs: five": ":1: --epochs: expected a whole number, got 'five'",
-    "# a\n\n--epochs: 0": ":3: --epochs: expected 1 or more, got '0'",
-    "--epochs:": ":1: --epochs: expected a whole number, got None",
-    "--epochs: [1, 2]": ":1: --epochs: expected a whole number, got '1 2'",
+    "# a\n\n--epochs: 0": ":3: --epochs: expected at least 1, got '0'",
+    "--epochs:": ":1: --epochs: expected a whole number, got nothing",
+    "--epochs: [1, 2]": ":1: --epochs: expected a whole number, got [1, 2]",
     "--epochs: {a: 1}": ":1: --epochs: expected one value or a list of values",
-    "--use_ids: [[1], 2]": ":1: --use_ids: expected one value or a list of values",
-    "--use_ids: [0, x]": ":1: --use_ids: expected a whole number, got '0 x'",
+    "--use_ids: [[1], 2]": ":1: --use_ids[0]: expected a whole number, got [1]",
+    "--use_ids: [0, x]": ":1: --use_ids[1]: expected a whole number, got 'x'",
     "--epochs: 2023-13-45": ":1: --epochs: expected a whole number, got '2023-13-45'",
     "--epochs: !!int abc": ":1: --epochs: expected a whole number, got 'abc'",
     "--epochs: !!python/name:os.system x": ":1: --epochs: expected a whole number",
@@ -220,7 +234,7 @@ BROKEN = {
     "--power: .inf": ":1: --power: expected a number, got '.inf'",
     "--shuffle: maybe": ":1: --shuffle: expected True or False, got 'maybe'",
     "--result_directory:": ":1: --result_directory: expected a path",
-    "--validation_split: 1": ":1: --validation_split: expected a number between 0 and 1",
+    "--validation_split: 1": ":1: --validation_split: expected a number above 0 and below 1",
     "--epochs: [1": "not valid YAML (",
     '--epochs: "1': "not valid YAML (",
     "\t--epochs: 1": ":1: not valid YAML (",
@@ -310,9 +324,209 @@ def test_values_that_just_fit_each_other():
     load_config(None, {"checkpoint_path": "c", "restart": True})
 
 
+# The parameters of systems
+
+
+def test_a_system_s_parameters_are_its_own():
+    config = load_config(None, {"model": "BiGAN", "w": "0.3", "epochs": "7", "seed": "2"})
+    assert type(config.system) is find_system("BiGAN").parameters_class()
+    assert (config.system.w, config.system.epochs, config.seed) == (0.3, 7, 2)
+    assert not hasattr(config, "w")
+    assert config.given == {"w", "epochs"}  # what a trained model must not contradict
+
+
+def test_a_flag_of_another_system_is_refused():
+    with pytest.raises(UserError, match=r"^--w: DCASE2023T2-AE has no such parameter; leave it o"):
+        load_config(None, {"w": "0.3"})
+    with pytest.raises(UserError, match=r"^--n_mels: raw_spec has no such parameter; leave it out"):
+        load_config(None, {"model": "raw_spec", "n_mels": "64"})
+
+
+def test_a_file_may_hold_parameters_of_other_systems(put):
+    """So one baseline.yaml serves all: a system takes what is its own."""
+    file = put("--n_mels: 64\n--w: 0.3\n--epochs: 7\n")
+    assert load_config(file, {}).system.n_mels == 64
+    gan = load_config(file, {"model": "BiGAN"})
+    assert (gan.system.n_mels, gan.system.w) == (64, 0.3)
+
+
+def test_a_system_that_a_flag_names_brings_its_own_values_along(put):
+    """Those of the official file are meant for the official autoencoder."""
+    file = put(OFFICIAL)
+    gan = load_config(file, {"model": "BiGAN"})
+    assert (gan.system.epochs, gan.system.learning_rate, gan.score) == (50, 1e-4, "all")
+    assert (gan.export_dir, gan.system.n_mels, gan.seed) == ("BiGAN", 128, 13711)
+    recipe = load_config(file, {"model": "dis_spec_scac_fixed"})
+    assert (recipe.system.training.epochs, recipe.system.training.batch_size) == (16, 64)
+    again = load_config(file, {"model": "DCASE2023T2-AE"})  # the file's own: its values hold
+    assert again == load_config(file, {})
+
+
+def test_a_bad_value_of_a_system_is_told_by_file_and_line(put):
+    with pytest.raises(UserError, match=r"my\.yaml:2: --w: expected 0 to 1, got '2'$"):
+        load_config(put("--model: BiGAN\n--w: 2\n"), {})
+    with pytest.raises(UserError, match=r"^--w: expected 0 to 1, got '2'$"):
+        load_config(None, {"model": "BiGAN", "w": "2"})
+
+
+def test_flags_reach_into_recipes():
+    system = load_config(
+        None, {"model": "dis_spec_scac_fixed", "epochs": "3", "learning_rate": "0.5"}
+    ).system
+    assert (system.training.epochs, system.epochs, system.training.learning_rate) == (3, 3, 0.5)
+
+
+def set_on(model, *set_values, **flags):
+    return load_config(None, {"model": model, **flags}, set_values=set_values)
+
+
+def test_any_entry_of_a_recipe_can_be_set():
+    before = load_config(None, {"model": "dis_spec_scac_trainable"}).system
+    assert before.losses[0].parameters["subclusters"] == 16
+    config = set_on(
+        "dis_spec_scac_trainable",
+        *("losses[0].subclusters=8", "training.epochs=3", "augmentation.spec_augment={}"),
+        *("backends.NEAR={class: knn, k_source: 2}", "input_s=2"),
+    )
+    system = config.system
+    assert system.losses[0].parameters == {**before.losses[0].parameters, "subclusters": 8}
+    assert (system.training.epochs, system.input_s) == (3, 2.0)
+    assert system.augmentation.spec_augment is not None
+    assert list(system.backends.by_name) == [*before.backends.by_name, "NEAR"]
+    assert config.given == {
+        "losses[0].subclusters", "training.epochs", "augmentation.spec_augment", "backends.NEAR",
+        "input_s",
+    }  # fmt: skip
+
+
+def test_a_flag_wins_over_set_and_set_over_the_file(put):
+    file = put("--model: dis_spec_scac_fixed\n--epochs: 7\n")
+    assert load_config(file, {}, set_values=["training.epochs=3"]).system.epochs == 3
+    both = load_config(file, {"epochs": "5"}, set_values=["training.epochs=3"])
+    assert both.system.epochs == 5
+
+
+def test_parameters_of_other_systems_can_be_set_too():
+    system = set_on("BiGAN", "w=0.3", "methods=[fm]", "latent_dim=null").system
+    assert (system.w, system.methods, system.latent_dim) == (0.3, ("FM",), None)
+
+
+@pytest.mark.parametrize(
+    ("model", "entry", "message"),
+    [
+        ("BiGAN", "v=1", "--set v=1: BiGAN has no parameter 'v'"),
+        ("BiGAN", "w=2", "--set w=2: expected 0 to 1, got '2'"),
+        ("BiGAN", "w", "--set w: expected key=value"),
+        ("ae", "epoch=1", "--set epoch=1: ae has no parameter 'epoch' (did you mean epochs?)"),
+        ("ae", "seed=1", "--set seed=1: ae has no parameter 'seed'"),
+        ("raw_spec", "frontend.mells=9", "--set frontend.mells=9: frontend.mells: unknown key (di"),
+        ("raw_spec", "losses[3].x=9", "--set losses[3].x=9: losses[3].x: there is nothing"),
+        ("raw_spec", "training.epochs=0", "--set training.epochs=0: training.epochs: expected at"),
+        ("raw_spec", "backends.KNN.class=kn", "--set backends.KNN.class=kn: backends.KNN.class: "),
+    ],
+)
+def test_what_cannot_be_set_is_told_by_the_flag(model, entry, message):
+    with pytest.raises(UserError) as caught:
+        set_on(model, entry)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+SYSTEM = """\
+from dataclasses import dataclass
+
+from asd.schema.parameters import parameter
+from asd.systems.base import System
+
+
+@dataclass(frozen=True)
+class MyParameters:
+    width: int = parameter(3, "a width", role="training")
+
+
+class MySystem(System):
+    Parameters = MyParameters
+    score_names = ("MINE",)
+
+    def inputs(self): return {}
+    def fit(self, train, run): pass
+    def score(self, clips, names=None): return {}
+    def normal_scores(self): return {}
+    def state(self): return {}
+    def load_state(self, state): pass
+"""
+
+
+def test_a_class_in_a_file_is_a_system(put, tmp_path):
+    file = put(SYSTEM, "own.py")
+    config = load_config(None, {"model": f"{file}:MySystem", "width": "5"})
+    assert (config.system.width, config.export_dir, config.score) == (5, "MySystem", "all")
+    Path("near.py").write_text(SYSTEM)  # in the current folder, which others may not share
+    assert load_config(None, {"model": "near.py:MySystem"}).model == (
+        f"{tmp_path / 'elsewhere' / 'near.py'}:MySystem"
+    )
+    assert set_on(f"{file}:MySystem", "width=7").system.width == 7
+    in_file = load_config(put("--model: own.py:MySystem\n"), {})
+    assert in_file.model == config.model
+
+
+def test_unknown_systems_and_classes_are_told(put):
+    def message(model):
+        with pytest.raises(UserError) as caught:
+            load_config(None, {"model": model})
+        return str(caught.value)
+
+    assert message("BiGUN").startswith("--model: 'BiGUN' is unknown (did you mean BiGAN?); choose")
+    file = put(SYSTEM + "raise OSError('no luck')\n", "bad.py")
+    assert message(f"{file}:MySystem") == (
+        f"system {file}:MySystem: cannot be imported (OSError: no luck); mend the file"
+    )
+    file = put(SYSTEM, "own.py")
+    assert f"{file} has no MySystm (did you mean MySystem?)" in message(f"{file}:MySystm")
+    assert "is no subclass of asd.systems.base.System" in message(f"{file}:MyParameters")
+    assert message("none_such.py:My").startswith(
+        "system none_such.py:My: there is no such file and no such module; check the path"
+    )
+
+
+def models(put):
+    recipe = put("frontend: {class: PooledSpectrogram}\nbackends: {K: {class: knn}}", "r.yaml")
+    return [
+        ("ae", ()), ("BiGAN", ("w=0.3",)),
+        ("dis_spec_scac_trainable", ("losses[0].subclusters=8",)),
+        (str(recipe), ("backends.K.k_source=2",)),
+        (f"{put(SYSTEM, 'own.py')}:MySystem", ("width=7",)),
+    ]  # fmt: skip
+
+
+def test_a_config_goes_to_other_processes_whole(put):
+    """Another process has not loaded the file that a system is of, nor seen what was set."""
+    for number, (model, set_values) in enumerate(models(put)):
+        config = load_config(None, {"model": model, "seed": "5"}, "eval", set_values)
+        assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
+        file = put(pickle.dumps(config), f"{number}.pickle")
+        code = (
+            "import pickle, sys; c = pickle.load(open(sys.argv[1], 'rb')); "
+            "print(c.system, c.seed, c.split, sorted(c.given), c.entry.system_class().__name__)"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code, file], capture_output=True, text=True, check=True
+        ).stdout
+        name = config.entry.system_class().__name__
+        assert told == f"{config.system} 5 eval {sorted(config.given)} {name}\n"
+
+
+def test_help_finds_the_model_of_a_file_whatever_else_is_wrong_with_it(put):
+    assert file_model(None) == "DCASE2023T2-AE"
+    assert file_model(put("--model: BiGAN\n--epochs: many\n")) == "BiGAN"
+    assert file_model(put("--model: BiGAN\n--epocs: 3\n")) == "DCASE2023T2-AE"
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        load_config(None, {}).epochs = 3  # type: ignore[misc]
+        load_config(None, {}).seed = 3  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_config(None, {}).system.epochs = 3
 
 
 def test_score_names_tell_the_frame_form_apart():

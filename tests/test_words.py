@@ -7,7 +7,9 @@ import pytest
 
 from asd.errors import UserError
 from asd.logs import set_up_logging
-from asd.parameters import flags_of, parameter_fields
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import parameters_of
+from asd.systems.registry import find_system
 from asd.words import closest, nearest, nearest_flag, shown
 
 
@@ -23,7 +25,8 @@ from asd.words import closest, nearest, nearest_flag, shown
     ],
 )
 def test_nearest_flag(word, hint):
-    flags = [flag for parameter in parameter_fields() for flag in flags_of(parameter)]
+    classes = RunParameters, find_system("ae").parameters_class()
+    flags = [flag for cls in classes for each in parameters_of(cls) for flag in each.flags]
     assert nearest_flag(word, flags) == hint
 
 

@@ -54,11 +54,6 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
     return ()
 
 
-def is_optional(kind: Any) -> bool:
-    """Whether a type has None among its values."""
-    return get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
-
-
 def base_of(kind: Any) -> Any:
     """The plain type under Annotated, None and tuple: int of `tuple[Count, ...] | None`."""
     if get_origin(kind) in (Annotated, Union, types.UnionType, tuple):
@@ -73,17 +68,18 @@ def _ranged(value: Any, allowed: Any) -> Any:
 
 
 def _first_that_fits(kinds: Sequence[Any], value: Any) -> Any:
-    """None, or a value of the first kind that takes it; the last kind's error is raised."""
+    """None, or a value of the first kind that takes it."""
     some = [kind for kind in kinds if kind is not type(None)]
     is_none = value is None or str(value).lower() in _NONE_WORDS
     if is_none and len(some) < len(kinds):
         return None
-    for kind in some[:-1]:
+    expected = []
+    for kind in some:
         try:
             return convert(kind, value)
-        except ValueError:
-            continue
-    return convert(some[-1], value)
+        except ValueError as error:
+            expected.append(str(error))
+    raise ValueError(" or ".join(expected))
 
 
 def _chosen(choices: Sequence[Any], value: Any) -> Any:
@@ -91,7 +87,7 @@ def _chosen(choices: Sequence[Any], value: Any) -> Any:
     by_name = {str(choice).casefold(): choice for choice in choices}
     text = "" if isinstance(value, (list, tuple, dict)) else str(value)
     if text.casefold() not in by_name:
-        raise ValueError(f"one of {', '.join(map(str, choices))}")
+        raise ValueError(f"{'one of ' if len(choices) > 1 else ''}{', '.join(map(str, choices))}")
     return by_name[text.casefold()]
 
 

@@ -5,7 +5,6 @@ parameters: there is no second list of keys.
 """
 
 import inspect
-import json
 import re
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from yaml.representer import SafeRepresenter
 
 from asd.errors import UserError
 from asd.schema.convert import convert
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _MAX_BYTES = 1_000_000
 _NULL = "tag:yaml.org,2002:null"
+_TEXT = "tag:yaml.org,2002:str"
+_MAPPING = "tag:yaml.org,2002:map"
 _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
@@ -56,10 +58,9 @@ class Node:
         try:
             return cls("", _compose(file, text), file)
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
-            raise UserError(f"{file}{line}: not valid YAML ({problem}); mend the line") from None
+            where = _place(file, getattr(error, "problem_mark", None))
+            problem = getattr(error, "problem", None) or " ".join(str(error).split())
+            raise UserError(f"{where}: not valid YAML ({problem}); mend the line") from None
         except RecursionError:
             raise UserError(f"{file}: not valid YAML (nested too deeply); mend it") from None
 
@@ -85,15 +86,11 @@ class Node:
     @classmethod
     def of_plain(cls, value: Any, file: str) -> "Node":
         """A plain value, as `asd.schema.parameters.plain` gives it, to be read with types."""
-        return cls.parse(file, json.dumps(value))
+        return cls("", SafeRepresenter(sort_keys=False).represent_data(value), file)
 
     def error(self, problem: str) -> UserError:
         """The error to raise about this value."""
-        mark = self.node.start_mark if self.node else None
-        if self.file.startswith("--"):  # a flag has no lines
-            where = self.file
-        else:
-            where = f"{mark.name}:{mark.line + 1}" if mark else f"{self.file}:1"
+        where = _place(self.file, self.node.start_mark) if self.node else f"{self.file}:1"
         key = f" {self.key}:" if self.key else ""
         return UserError(f"{where}:{key} {problem}")
 
@@ -106,7 +103,7 @@ class Node:
             return None
         if not isinstance(self.node, yaml.ScalarNode):
             raise self.error("expected one value, got {...} or [...]")
-        return None if self.node.tag == _NULL else str(self.node.value)
+        return None if _is_null(self.node) else str(self.node.value)
 
     def scalars(self) -> str | list[str | None] | None:
         """The value as text, or a list of texts."""
@@ -152,31 +149,34 @@ class Node:
     def replace(self, key: str, value: "Node") -> None:
         """Put another value at a dotted key below this one, such as "losses[0].weight".
 
-        A key that is not there is added to its mapping, where it is checked when it is read.
+        Keys that are not there are added, and checked when they are read.
 
         Raises
         ------
         UserError
-            The key leads through something that is not there.
+            The key leads through a list or value that is not there.
         """
         steps = [int(number) if number else name for name, number in _STEP.findall(key)]
         if not steps or _joined(steps) != key:
             raise value.error("expected a key such as training.epochs or losses[0].weight")
-        node = self.node
-        for step in steps[:-1]:
-            node = _child(node, step)
-            if node is None:
-                raise value.error(f"{key}: there is no {step!r} to change; write it in the recipe")
-        if not _set_child(node, steps[-1], value.node):
-            raise value.error(f"{key}: there is no {steps[-1]!r} to change")
+        node, new = self.node, value.node or yaml.ScalarNode(_NULL, "")
+        try:
+            for step in steps[:-1]:
+                child = _child(node, step)
+                if child is None or _is_null(child):
+                    child = yaml.MappingNode(_MAPPING, [], new.start_mark, new.end_mark)
+                    _set_child(node, step, child)
+                node = child
+            _set_child(node, steps[-1], new)
+        except LookupError:
+            raise value.error(f"{key}: there is nothing at this place to change") from None
 
     def read(self, kind: Any) -> Any:
         """The value as a type: what `convert` knows, a dataclass, or tuples and options of them."""
         origin, arguments = get_origin(kind), get_args(kind)
         if origin in (Union, types.UnionType) and self._has_structure(arguments):
             some = [argument for argument in arguments if argument is not type(None)]
-            is_none = isinstance(self.node, yaml.ScalarNode) and self.node.tag == _NULL
-            return None if is_none else self.read(some[-1])
+            return None if _is_null(self.node) else self.read(some[-1])
         if origin is tuple and isinstance(self.node, yaml.SequenceNode):
             return self._tuple(arguments)
         if hasattr(kind, "from_node"):
@@ -254,8 +254,8 @@ class Node:
         if isinstance(self.node, yaml.MappingNode):
             return "{...}"
         if isinstance(self.node, yaml.SequenceNode):
-            plain = (isinstance(node, yaml.ScalarNode) for node in self.node.value)
-            return repr(" ".join(n.value for n in self.node.value)) if all(plain) else "[...]"
+            plain = all(isinstance(node, yaml.ScalarNode) for node in self.node.value)
+            return f"[{', '.join(node.value for node in self.node.value)}]" if plain else "[...]"
         value = self.scalar()
         return "nothing" if value is None else repr(value)
 
@@ -277,6 +277,12 @@ def read_set_values(entries: Iterable[str]) -> list[tuple[str, Node]]:
     return found
 
 
+def _place(file: str, mark: yaml.Mark | None) -> str:
+    """File and line; a flag and what was stored in a model have no lines."""
+    name = mark.name if mark else file
+    return f"{name}:{mark.line + 1}" if mark and not name.startswith("--") else name
+
+
 def _compose(name: str, text: str) -> yaml.Node | None:
     """The nodes of a text, which know the file that they are of."""
     loader = yaml.SafeLoader(text)
@@ -288,6 +294,10 @@ def _compose(name: str, text: str) -> yaml.Node | None:
         loader.dispose()
 
 
+def _is_null(node: yaml.Node | None) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
+
+
 def _joined(steps: Iterable[str | int]) -> str:
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".")
@@ -297,26 +307,21 @@ def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
         return node.value[step] if step < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == str(step)), None)
+        return next((value for key, value in node.value if key.value == step), None)
     return None
 
 
-def _set_child(node: yaml.Node | None, step: str | int, value: yaml.Node | None) -> bool:
-    """Put a value into a list or mapping; False where there is no such place."""
-    if value is None:
-        value = yaml.ScalarNode(_NULL, "")
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+def _set_child(node: yaml.Node | None, step: str | int, value: yaml.Node) -> None:
+    """Put a value into a list or mapping; a LookupError where there is no such place."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
         node.value[step] = value
-        return True
-    if not isinstance(node, yaml.MappingNode) or isinstance(step, int):
-        return False
-    for number, (key, _) in enumerate(node.value):
-        if key.value == step:
-            node.value[number] = key, value
-            return True
-    key = yaml.ScalarNode("tag:yaml.org,2002:str", step, value.start_mark, value.end_mark)
-    node.value.append((key, value))
-    return True
+    elif isinstance(node, yaml.MappingNode) and isinstance(step, str):
+        new = yaml.ScalarNode(_TEXT, step, value.start_mark, value.end_mark), value
+        names = [key.value for key, _ in node.value]
+        place = names.index(step) if step in names else len(names)
+        node.value[place : place + 1] = [new]
+    else:
+        raise LookupError
 
 
 def _guessed(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Types of values that say their range, for parameters and for keyword arguments of recipes."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,30 +29,41 @@ class Range:
         return self.multiple_of == 1 or value % self.multiple_of == 0
 
     def __str__(self) -> str:
-        words = []
-        if self.low is not None:
-            words.append(f"{'above' if self.open_low else 'at least'} {self.low:g}")
-        if self.high is not None:
-            words.append(f"{'below' if self.open_high else 'at most'} {self.high:g}")
-        if self.multiple_of > 1:
-            words.append(f"a multiple of {self.multiple_of}")
-        return " and ".join(words)
+        words = [f"a multiple of {self.multiple_of}"] if self.multiple_of > 1 else []
+        return " and ".join([*self._limits(), *words])
+
+    def _limits(self) -> list[str]:
+        """What a message says is expected: "at least 1", "a number above 0"."""
+        low = None if self.low is None else _digits(self.low)
+        high = None if self.high is None else _digits(self.high)
+        if low and high and not self.open_low and not self.open_high:
+            return [f"{low} to {high}"]
+        found = []
+        if low:
+            found.append(f"a number above {low}" if self.open_low else f"at least {low}")
+        if high:
+            found.append(f"{'below' if self.open_high else 'at most'} {high}")
+        return found
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that must not hold some characters, and may have to be there.
+    """A text of some form.
 
-    `expected` is what a message says of a wrong one.
+    Parameters
+    ----------
+    expected
+        What a message says of a wrong one.
+    pattern
+        A regular expression of the whole text.
     """
 
     expected: str
-    without: str = ""
-    may_be_empty: bool = False
+    pattern: str
 
     def holds(self, value: str) -> bool:
         """Whether a text is one of these."""
-        return (self.may_be_empty or bool(value)) and not set(self.without) & set(value)
+        return re.fullmatch(self.pattern, value) is not None
 
     def __str__(self) -> str:
         return self.expected
@@ -73,5 +85,13 @@ Window = Annotated[int, Range(16, multiple_of=2)]
 """Samples of a Fourier transform; half of it is the hop."""
 Width = Annotated[int, Range(8, multiple_of=8)]
 """Width of a branch; its first convolutions have an eighth of it as channels."""
-FolderName = Annotated[str, Text("a folder's name, without /", without="/\0")]
-NamePart = Annotated[str, Text("a text without /", without="/\0", may_be_empty=True)]
+FolderName = Annotated[str, Text("a folder's name, without /", r"(?!\.\.?\Z)[^/\0]+")]
+NamePart = Annotated[str, Text("a text without /", r"[^/\0]*")]
+Channel = Annotated[
+    str, Text("left, right, mix or a number from 1", r"left|right|mix|[1-9][0-9]{0,3}")
+]
+
+
+def _digits(limit: float) -> str:
+    """A limit in full: 4294967295, not 4.29497e+09."""
+    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"

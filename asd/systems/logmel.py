@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from asd.errors import UserError
 from asd.schema.parameters import parameter
-from asd.schema.values import Count, NonNegative, Positive, TransformLength
+from asd.schema.values import Channel, Count, NonNegative, Positive, TransformLength
 
 if TYPE_CHECKING:
     from asd.audio.features import Feature
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ChannelInput:
     """Which channel of a recording a system hears."""
 
-    channel: str = parameter(
+    channel: Channel = parameter(
         "left",
         "channel of files with several: left, right, mix (their mean), or its number from 1; a "
         "system hears one, so for two run twice, with other --export_dir",

@@ -317,7 +317,7 @@ def test_smote_rows_lie_between_target_rows():
         ("kmeans", {"n_clusters": 2.5}, "n_clusters is 2.5"),
         ("rescaled_knn", {"decay": -1}, "decay is -1"),
         ("rescaled_knn", {"decay": "0.9"}, "decay is '0.9'"),
-        ("rescaled_knn", {"decay": "0.9"}, "must be a number, at least 0 and at most 1 or null"),
+        ("rescaled_knn", {"decay": "0.9"}, "must be a number, 0 to 1 or null"),
         ("rescaled_knn", {"limit": 0.5}, "limit is 0.5, must be a number, at least 1 or null"),
         ("rescaled_knn", {"form": "quotient"}, "must be one of ratio, difference, varmin"),
         ("domain_scaled_knn", {"k_target": 0}, "k_target is 0"),

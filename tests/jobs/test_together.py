@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from asd.jobs.models import save_model
 
 from asd.config import Config
 from asd.errors import UserError
 from asd.jobs import training
 from asd.jobs.data import training_data
 from asd.jobs.jobs import plan_jobs
-from asd.jobs.models import save_model
 from asd.jobs.training import device, train_together
 from asd.systems.autoencoder import stacked
 from asd.systems.autoencoder.stacked_training import StackedTraining

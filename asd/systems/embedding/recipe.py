@@ -9,13 +9,15 @@ class's keyword parameters, described there:
     labels      NameLabeller (asd/systems/embedding/labellers.py)
     backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
 
-A class of your own is named by its file or module, `class: my_file.py:MyBackend`; backends that an
-installed package offers through the entry point group "asd.backends" go by their names.
+A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path is
+meant from the recipe's folder, or from the current one. Backends that an installed package offers
+through the entry point group "asd.backends" go by their names.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from asd.backends import BACKENDS, backend_class, make_backend
@@ -321,7 +323,7 @@ def _read_part(
     if "class" not in entries:
         raise node.error(f"key 'class' is missing; choose from {', '.join(known)}")
     entry = entries.pop("class")
-    kind = absolute_reference(str(entry.scalar()))
+    kind = absolute_reference(str(entry.scalar()), Path(node.file).parent, Path())
     if kind not in known and not is_reference(kind) and find is None:
         kind = entry.choose(list(known))
     try:
