@@ -36,7 +36,8 @@ def mismatch(value: Any, kind: Any) -> str:
         plain, allowed = arguments[0], arguments[1]
         problem = mismatch(value, plain)
         if problem or not allowed.holds(value):
-            return f"{problem or _PLAIN[plain][1]}, {allowed}"
+            limits = str(allowed)
+            return limits if limits.startswith("a number") else f"{_PLAIN[plain][1]}, {limits}"
         return ""
     if origin is Literal:
         return "" if value in arguments else f"one of {', '.join(map(str, arguments))}"

@@ -64,7 +64,7 @@ def test_it_has_unit_rows_and_separate_sections_for_nothing(own):
 
 
 def test_its_parameters_are_checked_by_their_types(own):
-    with pytest.raises(UserError, match=r"^backend Centre: power is 0, must be a number, above 0$"):
+    with pytest.raises(UserError, match=r"^backend Centre: power is 0, must be a number above 0$"):
         make_backend(own, {"power": 0})
     with pytest.raises(UserError, match=r"backend Centre: unknown key 'powr', did you mean 'power"):
         make_backend(own, {"powr": 1})
