@@ -90,7 +90,7 @@ class FolderRun:
             Its checkpoint is damaged, of another training, or has more epochs done.
         """
         stage = FolderStage(self, name, frozenset(keep))
-        if self.restart:
+        if self.restart and not self._has_begun:  # else it would build on what is no more
             stage.load(self.checkpoint, epochs)
         elif not self.stages:
             self._tell_interrupted(name)
@@ -107,11 +107,11 @@ class FolderRun:
             )  # fmt: skip
 
     def begin(self) -> None:
-        """Let the first checkpoint take the place of an older training's model."""
+        """Let the first checkpoint take the place of an older training's model and later stages."""
         if self._has_begun:
             return
         self._has_begun = True
-        for stale in (self.folder.model, self.folder.figure):
+        for stale in (self.folder.model, self.folder.figure, *self._stale_stage_files()):
             stale.unlink(missing_ok=True)
         write_json(self.folder.parameters, dict(self.described))
 
@@ -121,9 +121,13 @@ class FolderRun:
             write_json(self.folder.parameters, dict(self.described))
         for stage in self.stages.values():
             stage.write_log()  # a kill between checkpoint and log left it an epoch short
-        own = {path for stage in self.stages.values() for path in stage.files()}
-        for stale in self.folder.stage_files() - own:
+        for stale in self._stale_stage_files():
             stale.unlink(missing_ok=True)
+
+    def _stale_stage_files(self) -> set[Path]:
+        """Files of stages that this training does not have, or not yet."""
+        own = {path for stage in self.stages.values() for path in stage.files()}
+        return self.folder.stage_files() - own
 
 
 @dataclass
@@ -155,6 +159,11 @@ class FolderStage:
             )
         if len(self._rows) == epochs and self.run.folder.model.is_file():
             log.info("%s: all %d epochs are done, the model is finished", path.parent, epochs)
+        for number in self._kept_so_far():
+            source = _kept_path(path, number)
+            kept = load_checkpoint(source, self.name, self.run.identity)
+            if source != self._kept_path(number):
+                save_archive(self._kept_path(number), kept)
         self.resume = content["snapshot"]
 
     def report(self, epoch: Epoch) -> None:
@@ -184,13 +193,11 @@ class FolderStage:
 
     def kept(self) -> Mapping[int, State]:
         """Epoch number -> snapshot; see `asd.systems.base.Stage`."""
-        done = [number for number in sorted(self.keep) if number <= len(self._rows)]
-        return {
-            number: load_checkpoint(self._kept_path(number), self.name, self.run.identity)[
-                "snapshot"
-            ]
-            for number in done
-        }
+        found = {}
+        for number in self._kept_so_far():
+            kept = load_checkpoint(self._kept_path(number), self.name, self.run.identity)
+            found[number] = kept["snapshot"]
+        return found
 
     def write_log(self) -> None:
         """Write the rows so far, if the stage has any columns."""
@@ -208,9 +215,11 @@ class FolderStage:
         kept = {self._kept_path(number) for number in self.keep}
         return {folder.checkpoint_of(self.name), folder.log_of(self.name)} | kept
 
+    def _kept_so_far(self) -> list[int]:
+        return [number for number in sorted(self.keep) if number <= len(self._rows)]
+
     def _kept_path(self, number: int) -> Path:
-        path = self.run.folder.checkpoint_of(self.name)
-        return path.with_name(f"{path.stem}_epoch{number}{path.suffix}")
+        return _kept_path(self.run.folder.checkpoint_of(self.name), number)
 
     def _check_finite(self, epoch: Epoch) -> None:
         kept = " (the checkpoint of the epoch before is kept)" if self._rows else ""
@@ -222,14 +231,21 @@ class FolderStage:
                 )
 
 
+def _kept_path(checkpoint: Path, number: int) -> Path:
+    """Where the snapshot of an epoch that is kept lies, beside the stage's checkpoint."""
+    return checkpoint.with_name(f"{checkpoint.stem}_epoch{number}{checkpoint.suffix}")
+
+
 def load_checkpoint(path: Path, stage: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Read a checkpoint of a training with the same identity.
 
     Raises
     ------
     UserError
-        It is damaged or of another version, or the training was another; tells in what.
+        It is missing, damaged or of another version, or the training was another; tells in what.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; train without --restart")
     content = load_archive(path, "train without --restart")
     version = content.get("format")
     if "identity" not in content or not isinstance(content["identity"], dict):

@@ -8,11 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features
 from asd.challenge.names import parse_clip
 from asd.systems.autoencoder.network import AutoencoderNetwork, initialise
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.scoring import Precisions, score_groups
 from asd.systems.autoencoder.system import Autoencoder
+from asd.systems.memory_run import MemoryRun
 
 MELS, WIDTH = 5, 3
 
@@ -86,39 +89,55 @@ def test_the_smaller_domain_counts(rng):
         assert alone[name] < scores_of(network, Precisions(far, far), clips, 8)[name]
 
 
-def test_scores_that_are_not_asked_for_may_be_left_out_and_change_nothing():
-    random = np.random.default_rng(5)
-    rows = (random.standard_normal((60, 4)) * 5 - 30).astype(np.float32)
-    features = Features(rows, np.array([0, 30]), np.array([30, 30]), 16000)
+def two_clips(rows, lengths):
+    """A clip of each domain with the given log-mel frames."""
     clips = [
         parse_clip(Path(f"section_00_{domain}_train_normal_0000_a.wav"), "fan")
         for domain in ("source", "target")
     ]
-    system = Autoencoder(frames=2, epochs=1, batch_size=8)
-    system.fit(clips, features, seed=0, on_epoch=lambda _: None)
-    everything = system.score(clips, features)
-    some = system.score(clips, features, ["MSE", "MAHALA"])
+    starts = np.cumsum(lengths) - lengths
+    features = Features(rows.astype(np.float32), starts, np.array(lengths), 16000)
+    return ClipSet(clips, lambda *_: features)
+
+
+def new_system():
+    return Autoencoder(AutoencoderParameters(frames=2, epochs=1, batch_size=8))
+
+
+def test_scores_that_are_not_asked_for_may_be_left_out_and_change_nothing():
+    random = np.random.default_rng(5)
+    clips = two_clips(random.standard_normal((60, 4)) * 5 - 30, [30, 30])
+    system = new_system()
+    system.fit(clips, MemoryRun(0))
+    everything = system.score(clips)
+    some = system.score(clips, ["MSE", "MAHALA"])
     assert list(some) == ["MSE", "MAHALA"]
     for name, values in some.items():
         np.testing.assert_array_equal(values, everything[name])
 
 
 def test_a_singular_covariance_is_told_only_where_it_counts(caplog):
-    clips = [
-        parse_clip(Path(f"section_00_{domain}_train_normal_0000_a.wav"), "fan")
-        for domain in ("source", "target")
-    ]
-    rows = np.random.default_rng(5).normal(-30, 5, (84, 16)).astype(np.float32)
-    features = Features(rows, np.array([0, 80]), np.array([80, 4]), 16000)
-    fitted = Autoencoder(frames=2, epochs=1, batch_size=8)
-    fitted.fit(clips, features, seed=0, on_epoch=lambda _: None)
-    loaded = Autoencoder(frames=2)
+    clips = two_clips(np.random.default_rng(5).normal(-30, 5, (84, 16)), [80, 4])
+    fitted = new_system()
+    fitted.fit(clips, MemoryRun(0))
+    loaded = new_system()
     loaded.load_state(fitted.state())
     caplog.clear()
-    found = loaded.score(clips, features, ["MSE"])
+    found = loaded.score(clips, ["MSE"])
     assert not caplog.messages
-    every = loaded.score(clips, features)
+    every = loaded.score(clips)
     assert [message.partition(" (")[0] for message in caplog.messages] == [
         "fan: target covariance is singular"
     ]
     np.testing.assert_array_equal(found["MSE"], every["MSE"])
+
+
+def test_normal_scores_are_the_scores_of_the_training_clips():
+    clips = two_clips(np.random.default_rng(5).normal(-30, 5, (60, 4)), [25, 35])
+    system = new_system()
+    system.fit(clips, MemoryRun(0))
+    table = system.normal_scores()["fan"]
+    assert table.clips == clips.clips
+    for name, values in system.score(clips).items():
+        np.testing.assert_array_equal(table[name], values)
+        np.testing.assert_array_equal(system.gamma_samples()["fan"]["clip"][name], values)

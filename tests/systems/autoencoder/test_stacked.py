@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features
 from asd.challenge.names import parse_clip
 from asd.errors import UserError
 from asd.systems.autoencoder import stacked
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.stacked_training import StackedTraining
 from asd.systems.autoencoder.system import Autoencoder
 from asd.systems.autoencoder.training import LOSSES
-from asd.systems.base import Fit
+from asd.systems.base import MAIN_STAGE, Fit
+from asd.systems.memory_run import MemoryRun
 
 MELS, WIDTH, BATCH = 6, 2, 16
 
@@ -39,10 +42,19 @@ def make_fits(seeds=(0, 1, 0), epochs=2, resume=(None, None, None), log=None):
             for n, domain in zip(indices, itertools.cycle(["source", "source", "target"]))
         ]
         chosen = features.select(range(len(features))[: len(clips)] if i == 2 else indices)
-        system = Autoencoder(frames=WIDTH, batch_size=BATCH, epochs=epochs)
         rows = [] if log is None else log.setdefault(i, [])
-        fits.append(Fit(system, clips, chosen, seeds[i], Recorder(rows), resume[i]))
+        snapshots = {} if resume[i] is None else {MAIN_STAGE: resume[i]}
+        run = MemoryRun(seeds[i], Recorder(rows), snapshots)
+        fits.append(Fit(new_system(epochs=epochs), as_clip_set(clips, chosen), run))
     return fits
+
+
+def as_clip_set(clips, features):
+    return ClipSet(clips, lambda *_: features)
+
+
+def new_system(frames=WIDTH, epochs=2):
+    return Autoencoder(AutoencoderParameters(frames=frames, batch_size=BATCH, epochs=epochs))
 
 
 class Recorder:
@@ -51,7 +63,7 @@ class Recorder:
     def __init__(self, rows):
         self.rows = rows
 
-    def __call__(self, epoch):
+    def __call__(self, _, epoch):
         file = io.BytesIO()
         torch.save(epoch.snapshot(), file)
         file.seek(0)
@@ -61,14 +73,11 @@ class Recorder:
 
 def fit_alone(fits):
     for fit in fits:
-        fit.system.fit(
-            fit.clips, fit.features, seed=fit.seed, on_epoch=fit.on_epoch, resume=fit.resume
-        )
+        fit.run_alone()
 
 
 def scores_of(fit):
-    samples = {kind: fit.system.threshold_samples(kind, "fan") for kind in ("batch", "clip")}
-    return {**samples, "score": fit.system.score(fit.clips, fit.features)}
+    return {**fit.system.gamma_samples()["fan"], "score": fit.system.score(fit.train)}
 
 
 def assert_same_systems(found, expected, rtol=1e-3):
@@ -121,12 +130,12 @@ def test_resumed_when_all_epochs_are_done():
 
 def test_one_failure_does_not_stop_the_others():
     fits, expected = make_fits(), make_fits()
-    short = replace(fits[0], system=Autoencoder(frames=50))
+    short = replace(fits[0], system=new_system(frames=50))
 
-    def no_room(_):
+    def no_room(*_):
         raise UserError("disk is full")
 
-    full = replace(fits[1], on_epoch=no_room)
+    full = replace(fits[1], run=MemoryRun(1, no_room))
     errors = Autoencoder.fit_many([fits[0], short, full, fits[2]])
     assert errors[0] is None
     assert errors[3] is None
@@ -139,18 +148,18 @@ def test_one_failure_does_not_stop_the_others():
 def test_stops_when_all_have_failed():
     epochs = []
 
-    def no_room(epoch):
+    def no_room(_, epoch):
         epochs.append(epoch.number)
         raise UserError("disk is full")
 
-    fits = [replace(fit, on_epoch=no_room) for fit in make_fits(epochs=10**6)]
+    fits = [replace(fit, run=MemoryRun(0, no_room)) for fit in make_fits(epochs=10**6)]
     assert [str(error) for error in Autoencoder.fit_many(fits)] == ["disk is full"] * 3
     assert epochs == [1, 1, 1]
 
 
 def test_the_default_fits_one_after_the_other():
     fits, expected = make_fits(), make_fits()
-    short = replace(fits[0], system=Autoencoder(frames=50))
+    short = replace(fits[0], system=new_system(frames=50))
     base = super(Autoencoder, Autoencoder).fit_many
     errors = base([*fits, short])
     assert errors[:3] == [None] * 3
@@ -169,7 +178,7 @@ def test_little_memory_makes_several_stacks(monkeypatch):
 
     fits, expected = make_fits(), make_fits()
     monkeypatch.setattr(stacked, "StackedTraining", Spy)
-    members = [stacked.Member(fit, fit.system, *fit.system.prepare(fit)) for fit in fits]
+    members = [stacked._member(fit) for fit in fits]
     monkeypatch.setattr(stacked, "_budget", lambda _: stacked.bytes_needed(members[:2]))
     Autoencoder.fit_many(fits)
     assert built == [2, 1]
@@ -202,7 +211,7 @@ def test_an_unforeseen_error_in_a_stack_is_the_error_of_all_its_members(monkeypa
             raise RuntimeError("no device")
 
     fits = make_fits()
-    fits[2] = replace(fits[2], system=Autoencoder(frames=WIDTH, batch_size=BATCH, epochs=0))
+    fits[2] = replace(fits[2], system=new_system(epochs=0))
     monkeypatch.setattr(stacked, "StackedTraining", Broken)
     errors = Autoencoder.fit_many(fits)
     assert [str(error) for error in errors[:2]] == ["no device"] * 2
@@ -218,9 +227,7 @@ def test_fitted_systems_are_told_of_at_once():
 
 
 def test_memory_estimate_counts_shared_rows_once():
-    first, second, other = (
-        stacked.Member(fit, fit.system, *fit.system.prepare(fit)) for fit in make_fits()
-    )
+    first, second, other = (stacked._member(fit) for fit in make_fits())
     alone = stacked.bytes_needed([first])
     parameters = sum(p.numel() for p in first.run.network.parameters())
     rows = 4 * first.data.rows.numel()

@@ -1,5 +1,6 @@
 """Random draws against the libraries that the public baseline draws with; losses by hand."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -203,6 +204,22 @@ def test_pool_covers_every_window_once():
     assert starts[:17].equal(data.train[order])
     assert starts[17:].equal(data.valid)
     assert run.draws.generator.get_state().equal(torch.get_rng_state())
+
+
+def test_a_run_goes_on_from_a_snapshot_with_the_draws_that_were_next():
+    """Weights, moments and the generator: the next epoch is the same, bit for bit."""
+    data, whole, resumed = training_set(), begin(), begin(seed=8)
+    run_epoch(whole, data)
+    snapshot = copy.deepcopy(whole.snapshot())
+    expected = run_epoch(whole, data)
+    resumed.load_snapshot(snapshot)
+    assert resumed.draws.generator.get_state().equal(snapshot["generator"])
+    assert run_epoch(resumed, data) == expected
+    assert resumed.epoch == whole.epoch == 2
+    assert resumed.draws.generator.get_state().equal(whole.draws.generator.get_state())
+    assert resumed.mse_pool.equal(whole.mse_pool)
+    for name, weights in whole.network.state_dict().items():
+        assert resumed.network.state_dict()[name].equal(weights), name
 
 
 def test_bfloat16_trains_to_like_losses():
