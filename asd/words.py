@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_NAME = 200  # bytes: file systems take 255, and endings are added
+
 
 def closest(word: str, known: Iterable[object], cutoff: float = 0.5) -> str | None:
     """The known word most similar to `word`, or None where none is as similar as `cutoff` (0–1).
@@ -36,3 +38,9 @@ def shown(text: object) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
     )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can be a file's: it leads to no other folder and can be printed."""
+    odd = name in ("", ".", "..") or any(sign in name for sign in "/\\")
+    return not odd and name.isprintable() and len(name.encode()) <= _LONGEST_NAME

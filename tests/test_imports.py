@@ -143,7 +143,10 @@ def loaded_by(statement):
     return {name.partition(".")[0] for name in done.stdout.split("\n")[-2].split()}
 
 
-HEAVY = {"torch", "librosa", "matplotlib", "seaborn", "sklearn", "scipy", "soundfile", "requests"}
+HEAVY = {
+    "torch", "librosa", "matplotlib", "pandas", "seaborn", "sklearn", "scipy", "soundfile",
+    "requests",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

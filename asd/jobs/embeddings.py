@@ -2,9 +2,11 @@
 
 import itertools
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from asd.jobs.data import Part, check_dataset, machine_clips
 from asd.jobs.jobs import plan_jobs
 from asd.jobs.testing import load_detector
 from asd.threads import thread_count
+from asd.words import is_plain_name
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ def load_embeddings(path: Path) -> EmbeddedClips:
     Raises
     ------
     UserError
-        There is no such file, or it lacks an array or a value.
+        There is no such file, it lacks an array, or an array does not hold what it should.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -87,12 +90,50 @@ def load_embeddings(path: Path) -> EmbeddedClips:
         raise UserError(f"{path}: no such file; write it with asd embed") from None
     except Exception:  # numpy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path}: cannot be read as .npz; write it again with asd embed") from None
-    for name in (field.name for field in fields(EmbeddedClips)):
+    if fault := _fault(arrays):
+        raise UserError(f"{path}: {fault}; write it again with asd embed")
+    return EmbeddedClips(**{name: arrays[name] for name in _SHAPES})
+
+
+_SHAPES = {field.name: 1 for field in fields(EmbeddedClips)} | {
+    "embeddings": 2, "export_dir": 0, "dataset": 0, "split": 0, "seed": 0,
+}  # fmt: skip
+"""Number of dimensions of each array."""
+
+_VALUES = {
+    "part": ("train", "test"),
+    "label": ("normal", "anomaly", "unknown"),
+    "split": ("dev", "eval"),
+}
+
+
+def _fault(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """What is wrong with the arrays of a file, "" if nothing is."""
+    for name, dimensions in _SHAPES.items():
+        kinds = {"embeddings": "f", "seed": "iu"}.get(name, "U")
         if name not in arrays:
-            raise UserError(f"{path}: array {name!r} is missing; write it again with asd embed")
-        if arrays[name].ndim and len(arrays[name]) != len(arrays["embeddings"]):
-            raise UserError(f"{path}: arrays differ in length; write it again with asd embed")
-    return EmbeddedClips(**{field.name: arrays[field.name] for field in fields(EmbeddedClips)})
+            return f"array {name!r} is missing"
+        if arrays[name].ndim != dimensions or arrays[name].dtype.kind not in kinds:
+            found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+            return f"array {name!r} has {dimensions} dimensions in such a file, here it is {found}"
+        if dimensions and len(arrays[name]) != len(arrays["embeddings"]):
+            return "arrays differ in length"
+    if not arrays["embeddings"].size:
+        return "there are no embeddings in it"
+    finite = np.isfinite(arrays["embeddings"]).all(axis=1)
+    if not finite.all():
+        first = arrays["file_name"][~finite][0]
+        return f"{(~finite).sum()} embeddings are not finite, the first is that of {first}"
+    for name, values in _VALUES.items():
+        if not np.isin(arrays[name], values).all():
+            return f"array {name!r} holds other words than {', '.join(values)}"
+    for section in np.unique(arrays["section"]):
+        if not re.fullmatch("[0-9]{1,9}", section):
+            return f"array 'section' holds {str(section)!r}, which is no number"
+    for machine in np.unique(arrays["machine"]):
+        if not is_plain_name(str(machine)):
+            return f"machine type {str(machine)!r} is no name that a file can have"
+    return ""
 
 
 def embed(config: Config, parts: Sequence[Part], out: Path) -> None:

@@ -31,8 +31,10 @@ def evaluate(submissions: Path, ground_truth: Path, challenge: Challenge, out: P
     )
 
     from asd.report.evaluation import metrics_plot, ranking_plot  # slow to import
+    from asd.report.page import save_figure
 
-    ranking_plot(systems, out / f"{teams}_ranking.png", f"{challenge.name}: {teams}")
-    metrics_plot(systems, out / f"{teams}_metrics.png", f"{challenge.name}: {teams}")
+    title = f"{challenge.name}: {teams}"
+    save_figure(ranking_plot(systems, title), out / f"{teams}_ranking.png")
+    save_figure(metrics_plot(systems, title), out / f"{teams}_metrics.png")
     print(ranking_text(systems))
     log.info("results, tables and pictures: %s", out)

@@ -48,16 +48,19 @@ def draw_official_scores(summary: Summary) -> None:
     UserError
         The folder can't be written to.
     """
-    from asd.report.tables import heat_map  # slow to import
+    from asd.report.page import save_figure  # slow to import
+    from asd.report.tables import heat_map
 
     scores = official_scores(summary).present()
     path = summary.folder / f"{summary.challenge.name}_official_score.png"
     title = f"{summary.challenge.name} {summary.split}"
-    heat_map(scores.mean, scores.systems, scores.columns, path, title, std=scores.std)
+    figure = heat_map(scores.mean, scores.systems, scores.columns, title, std=scores.std)
+    save_figure(figure, path)
 
 
 def _draw_metrics(summary: Summary) -> None:
-    from asd.report.tables import summary_plot  # slow to import
+    from asd.report.page import save_figure  # slow to import
+    from asd.report.tables import summary_plot
 
     values = {
         system.name: {
@@ -70,4 +73,5 @@ def _draw_metrics(summary: Summary) -> None:
     metrics = [name for name in ("AUC", "AUC (source)", "AUC (target)", "pAUC") if name in shown]
     if metrics:
         path = summary.folder / f"{summary.challenge.name}_auc_pauc.png"
-        summary_plot(values, path, f"{summary.challenge.name} {summary.split}", metrics)
+        title = f"{summary.challenge.name} {summary.split}"
+        save_figure(summary_plot(values, title, metrics), path)

@@ -256,6 +256,7 @@ def _draw(
 ) -> None:
     """Draw the scores, and the ROC curves where labels are known."""
     from asd.report.figures import ScoreGroup, roc_plot, score_plot  # slow to import
+    from asd.report.page import save_figure
 
     labelled = test.is_labelled
     groups = [
@@ -265,6 +266,8 @@ def _draw(
         for domain, chosen in (("source", ~found.is_target), ("target", found.is_target))
         if chosen.any()
     ]  # fmt: skip
-    score_plot(groups, stem.with_name(f"{stem.name}_anm_score.png"), title, test.threshold)
+    scores = score_plot(groups, title, test.threshold)
+    save_figure(scores, stem.with_name(f"{stem.name}_anm_score.png"))
     if labelled:
-        roc_plot(groups, stem.with_name(f"{stem.name}_roc.png"), title, max_fpr=max_fpr)
+        curves = roc_plot(groups, title, max_fpr=max_fpr)
+        save_figure(curves, stem.with_name(f"{stem.name}_roc.png"))

@@ -173,5 +173,6 @@ def _draw(job: Job, run: FolderRun) -> None:
     columns = stage.columns() if isinstance(stage, FolderStage) else {}
     if columns:
         from asd.report.figures import loss_curve  # slow to import, and only needed at the end
+        from asd.report.page import save_figure
 
-        loss_curve(columns, job.folder.figure, job.model_name)
+        save_figure(loss_curve(columns, job.model_name), job.folder.figure)

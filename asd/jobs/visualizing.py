@@ -20,6 +20,7 @@ Scores = dict[str, NDArray[np.float64]]
 
 _NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 _FEWEST = 4  # clips that a map can be made of
+_ALIKE = 1e-6  # directions that differ by less are equal in float32
 
 
 def visualize(
@@ -53,13 +54,15 @@ def visualize(
         belongs to them.
     """
     from asd.report.embeddings import embedding_map, score_histograms  # slow to import
+    from asd.report.page import save_figure
 
-    clips = load_embeddings(file)
+    clips = _with_direction(load_embeddings(file))
     machines = list(dict.fromkeys(clips.machine.tolist()))
     by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
     tested = {machine: _tested(own) for machine, own in by_machine.items()}
-    # All scores before the first picture: those that are missing leave nothing behind.
+    # All is computed before the first picture: what fails leaves nothing behind.
     scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
+    points = {m: _project(m, own, method, seed) for m, own in by_machine.items()}
     paths = []
     for machine, own in by_machine.items():
         kinds = {
@@ -67,17 +70,38 @@ def visualize(
             "attributes": own.attributes.tolist(),
             "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
         }
-        points = project(own.embeddings, method, seed)
         paths.append(out / f"{machine}_{method}.png")
-        embedding_map(points, kinds, paths[-1], f"{machine}: {_NAMES[method]} of {file.name}")
+        title = f"{machine}: {_NAMES[method]} of {file.name}"
+        save_figure(embedding_map(points[machine], kinds, title), paths[-1])
         if scores[machine]:
             paths.append(out / f"{machine}_scores.png")
             is_anomaly = tested[machine].label == "anomaly"
             is_target = tested[machine].domain == "target"
             title = f"{machine}: scores of {file.name}"
-            score_histograms(scores[machine], is_anomaly, is_target, paths[-1], title)
+            figure = score_histograms(scores[machine], is_anomaly, is_target, title)
+            save_figure(figure, paths[-1])
     log.info("%d pictures: %s", len(paths), out)
     return paths
+
+
+def _with_direction(clips: EmbeddedClips) -> EmbeddedClips:
+    """The clips but those whose embedding is zero: maps compare directions, and zero has none."""
+    is_zero: NDArray[np.bool_] = np.all(clips.embeddings == 0, axis=1)
+    if is_zero.any():
+        log.warning(
+            "%d clips are left out, for their embedding is zero; the first is %s",
+            is_zero.sum(), clips.file_name[is_zero][0],
+        )  # fmt: skip
+    if is_zero.all():
+        raise UserError("all embeddings are zero; look at the training, and embed the clips again")
+    return clips.select(~is_zero)
+
+
+def _project(machine: str, own: EmbeddedClips, method: Method, seed: int) -> NDArray[np.float64]:
+    try:
+        return project(own.embeddings, method, seed)
+    except UserError as error:
+        raise UserError(f"{machine}: {error}") from None
 
 
 def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> NDArray[np.float64]:
@@ -86,16 +110,22 @@ def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> N
     Raises
     ------
     UserError
-        UMAP is not installed, or there are too few clips.
+        UMAP is not installed, there are too few clips, or all embeddings are alike.
     """
     if len(embeddings) < _FEWEST:
         raise UserError(f"{len(embeddings)} embeddings: a map needs {_FEWEST}; embed more clips")
+    # Lengths do not count for the cosine distance, and large ones would overflow.
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    embeddings = (embeddings / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+    if np.ptp(embeddings, axis=0).max() < _ALIKE:
+        raise UserError("all embeddings are alike, there is nothing to map; look at the training")
     if method == "umap":
         return _umap(embeddings, seed)
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    model = TSNE(perplexity=perplexity, metric="cosine", init="pca", random_state=seed)
+    init = "pca" if embeddings.shape[1] > 1 else "random"
+    model = TSNE(perplexity=perplexity, metric="cosine", init=init, random_state=seed)
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 
@@ -144,7 +174,11 @@ def _computed(own: EmbeddedClips, tested: EmbeddedClips) -> Scores:
         try:
             sections = train.section.astype(np.int64)
             backend.fit(train.embeddings, train.domain == "target", sections)
-            scores[name] = backend.score(tested.embeddings, tested.section.astype(np.int64))
+            found = backend.score(tested.embeddings, tested.section.astype(np.int64))
+            if np.isfinite(found).all():
+                scores[name] = found
+            else:
+                log.warning("%s, %s is left out: scores are not finite", own.machine[0], name)
         except UserError as error:
             log.warning("%s, %s is left out: %s", own.machine[0], name, error)
     return scores

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,55 +16,38 @@ from asd.evaluation.metrics import auc
 from asd.report.page import (
     DARK,
     FAINT,
+    MARKERS,
     PALE,
     SMALL_SIZE,
     STRONG,
     TEXT_SIZE,
+    colours,
+    label,
+    legend_below,
     new_figure,
-    save_figure,
-    shorten,
     style_axes,
 )
 
 FloatArray = npt.NDArray[np.float64]
 
-_KINDS: tuple[tuple[str, str], ...] = (
-    (PALE, "o"),
-    (DARK, "^"),
-    (STRONG, "x"),
-    ("black", "+"),
-    (DARK, "s"),
-    (STRONG, "v"),
-    (PALE, "D"),
-    ("black", "*"),
-)
-"""Colour and marker, one after the other for each kind of clip: the marker alone tells it."""
-
-_OTHERS = (FAINT, ".")
-
 _LABELS = {
     "train normal": (PALE, "o"),
-    "test unknown": ("black", "+"),
+    "test unknown": ("black", "P"),
     "test normal": (DARK, "^"),
-    "test anomaly": (STRONG, "x"),
+    "test anomaly": (STRONG, "X"),
 }
 """The same kinds look the same in every picture; the last lies on top."""
 
 _HISTOGRAMS: dict[str, dict[str, Any]] = {
-    "normal, source": {"histtype": "stepfilled", "color": PALE},
-    "normal, target": {"histtype": "step", "color": DARK, "linestyle": "--", "linewidth": 1.2},
-    "anomaly": {"histtype": "step", "color": STRONG, "linewidth": 1.6},
+    "normal, source": {"fill": True, "color": PALE, "linewidth": 0.0, "alpha": 1.0},
+    "normal, target": {"fill": False, "color": DARK, "linestyle": "--", "linewidth": 1.2},
+    "anomaly": {"fill": False, "color": STRONG, "linewidth": 1.6},
 }
+
+_BINS = 24
 
 
 def embedding_map(
-    points: FloatArray, kinds: Mapping[str, Sequence[str]], path: Path, title: str = ""
-) -> None:
-    """Write the picture of `draw_embedding_map`."""
-    save_figure(draw_embedding_map(points, kinds, title), path)
-
-
-def draw_embedding_map(
     points: FloatArray, kinds: Mapping[str, Sequence[str]], title: str = ""
 ) -> Figure:
     """The same map in a panel for each way to tell clips apart.
@@ -79,55 +63,53 @@ def draw_embedding_map(
     figure = new_figure(10.0, title)
     panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (name, values) in zip(panels, kinds.items(), strict=True):
-        style_axes(axes)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(name, fontsize=TEXT_SIZE)
         _draw_kinds(axes, points, np.asarray(values))
+        style_axes(axes)
+        sns.despine(ax=axes, left=True, bottom=True)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(label(name), fontsize=TEXT_SIZE)
     return figure
 
 
 def _draw_kinds(axes: Axes, points: FloatArray, values: npt.NDArray[np.str_]) -> None:
     counts = Counter(values.tolist())
-    frequent = sorted(counts, key=lambda kind: (-counts[kind], kind))[: len(_KINDS)]
-    styles = dict(zip(frequent, _KINDS, strict=False))
-    if counts.keys() <= _LABELS.keys():
-        styles = {kind: style for kind, style in _LABELS.items() if kind in counts}
-    if others := len(counts) - len(styles):
-        chosen = ~np.isin(values, list(styles))
-        _draw_points(axes, points[chosen], *_OTHERS, f"{others} others")
-    for kind, (colour, marker) in styles.items():
-        _draw_points(axes, points[values == kind], colour, marker, kind)
+    styles = _kind_styles(counts)
+    others = len(counts) - len(styles)
+    rest = sum(counts.values()) - sum(counts[kind] for kind in styles)
+    names = {kind: _counted(kind, counts[kind]) for kind in styles}
+    looks = {names[kind]: look for kind, look in styles.items()}
+    if others:  # at the bottom
+        looks = {_counted(f"{others} others", rest): (FAINT, "o"), **looks}
+    order = list(looks)
+    table = pd.DataFrame({
+        "x": points[:, 0], "y": points[:, 1],
+        "kind": pd.Categorical([names.get(value, order[0]) for value in values.tolist()], order),
+    })  # fmt: skip
+    sns.scatterplot(
+        table.sort_values("kind", kind="stable"), x="x", y="y", hue="kind", style="kind", ax=axes,
+        hue_order=order, style_order=order, s=20, linewidth=0.3, edgecolor="white",
+        palette={name: colour for name, (colour, _) in looks.items()},
+        markers={name: marker for name, (_, marker) in looks.items()},
+    )  # fmt: skip
     axes.legend(
         loc="upper left", bbox_to_anchor=(0.0, -0.01), fontsize=SMALL_SIZE, frameon=False,
         handletextpad=0.2,
     )  # fmt: skip
 
 
-def _draw_points(axes: Axes, points: FloatArray, colour: str, marker: str, label: str) -> None:
-    axes.plot(
-        points[:, 0],
-        points[:, 1],
-        linestyle="none",
-        marker=marker,
-        color=colour,
-        markersize=3.5,
-        markeredgewidth=0.8,
-        label=shorten(f"{label} ({len(points)})", 30),
-    )
+def _kind_styles(counts: Mapping[str, int]) -> dict[str, tuple[Any, str]]:
+    """Colour and marker of the most frequent kinds, the most frequent first."""
+    if counts.keys() <= _LABELS.keys():
+        return {kind: style for kind, style in _LABELS.items() if kind in counts}
+    frequent = sorted(counts, key=lambda kind: (-counts[kind], kind))[: len(MARKERS)]
+    return dict(zip(frequent, zip(colours(len(MARKERS)), MARKERS, strict=True), strict=False))
+
+
+def _counted(kind: str, count: int) -> str:
+    return f"{label(kind, 22)} ({count})"
 
 
 def score_histograms(
-    scores: Mapping[str, FloatArray],
-    is_anomaly: npt.NDArray[np.bool_],
-    is_target: npt.NDArray[np.bool_],
-    path: Path,
-    title: str = "",
-) -> None:
-    """Write the picture of `draw_score_histograms`."""
-    save_figure(draw_score_histograms(scores, is_anomaly, is_target, title), path)
-
-
-def draw_score_histograms(
     scores: Mapping[str, FloatArray],
     is_anomaly: npt.NDArray[np.bool_],
     is_target: npt.NDArray[np.bool_],
@@ -138,7 +120,7 @@ def draw_score_histograms(
     Parameters
     ----------
     scores
-        Score name -> shape (clips,). Beside the name stands the AUC over all clips.
+        Score name -> shape (clips,), finite. Beside the name stands the AUC over all clips.
     is_anomaly, is_target
         Shape (clips,).
     """
@@ -152,19 +134,26 @@ def draw_score_histograms(
         "anomaly": is_anomaly,
     }
     for axes, (name, values) in zip(panels, scores.items(), strict=False):
-        style_axes(axes, "anomaly score", "share of clips")
-        axes.set_title(f"{name}: AUC {auc(is_anomaly, values):.3f}", fontsize=TEXT_SIZE)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        edges = np.histogram_bin_edges(values, bins=24)
+        edges = _edges(values)
         for group, chosen in groups.items():
             if chosen.any():
-                weights = np.full(chosen.sum(), 1 / chosen.sum())
-                style = _HISTOGRAMS[group]
-                axes.hist(values[chosen], bins=edges, weights=weights, label=group, **style)
+                sns.histplot(
+                    x=values[chosen], bins=edges, stat="proportion", element="step", label=group,
+                    ax=axes, **_HISTOGRAMS[group],
+                )  # fmt: skip
+        style_axes(axes, "anomaly score", "share of clips")
+        axes.set_title(f"{label(name)}: AUC {auc(is_anomaly, values):.3f}", fontsize=TEXT_SIZE)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     for axes in panels[len(scores) :]:
         axes.remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, fontsize=TEXT_SIZE, frameon=False
-    )
+    legend_below(figure, panels[0])
     return figure
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    """Edges of equal bins; a range of some width also where all values are about equal."""
+    low, high = float(values.min()), float(values.max())
+    least = 1e-6 * max(abs(low), abs(high)) or 1.0
+    if high - low < least:
+        low, high = low - least / 2, high + least / 2
+    return np.linspace(low, high, _BINS + 1)

@@ -1,22 +1,12 @@
 """Pictures of evaluated submissions: their ranking, and metrics per machine type."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from asd.evaluation.metrics import harmonic_mean
-from asd.report.page import (
-    DARK,
-    FAINT,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    new_figure,
-    save_figure,
-    shorten,
-    style_axes,
-)
+from asd.report.page import DARK, FAINT, SMALL_SIZE, TEXT_SIZE, label, new_figure, style_axes
 from asd.report.tables import draw_shaded_table, shade_limits
 from asd.submission.evaluator import SystemEvaluation
 from asd.submission.evaluator_files import official_score_of, ranked
@@ -24,12 +14,7 @@ from asd.submission.evaluator_files import official_score_of, ranked
 _METRICS = ("AUC (source)", "AUC (target)", "pAUC")
 
 
-def ranking_plot(systems: Sequence[SystemEvaluation], path: Path, title: str = "") -> None:
-    """Write the picture of `draw_ranking`."""
-    save_figure(draw_ranking(systems, title), path)
-
-
-def draw_ranking(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
+def ranking_plot(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
     """The official score of each system in percent, the best on top.
 
     The bars are the 95 % intervals that leaving out one clip at a time gives for AUC and pAUC over
@@ -57,16 +42,11 @@ def draw_ranking(systems: Sequence[SystemEvaluation], title: str = "") -> Figure
     margin = max(2.0, 0.1 * (high - low))
     axes.set_xlim(max(0.0, low) - margin, min(100.0, high) + 2 * margin)
     axes.set_ylim(max(len(order), 1) - 0.5, -0.5)
-    axes.set_yticks(rows, [shorten(system.name, 40) for system in order], fontsize=TEXT_SIZE)
+    axes.set_yticks(rows, [label(system.name, 40) for system in order], fontsize=TEXT_SIZE)
     return figure
 
 
-def metrics_plot(systems: Sequence[SystemEvaluation], path: Path, title: str = "") -> None:
-    """Write the picture of `draw_metrics`."""
-    save_figure(draw_metrics(systems, title), path)
-
-
-def draw_metrics(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
+def metrics_plot(systems: Sequence[SystemEvaluation], title: str = "") -> Figure:
     """AUC of both domains and pAUC per machine type: one panel per metric, one row per system.
 
     Systems are in the order of the ranking, and all panels share one scale, on which darker is
@@ -77,11 +57,14 @@ def draw_metrics(systems: Sequence[SystemEvaluation], title: str = "") -> Figure
     tables = [[[_mean(s, m, metric) for m in machines] for s in order] for metric in _METRICS]
     values = 100 * np.array(tables, dtype=float)  # (metrics, systems, machines)
     figure = new_figure(3.2 + len(_METRICS) * (0.9 + 0.42 * len(order)), title)
-    panels = figure.subplots(len(_METRICS), 1, squeeze=False, sharex=True)[:, 0]
-    names = [shorten(system.name) for system in order]
+    panels = figure.subplots(len(_METRICS), 1, squeeze=False)[:, 0]
+    names = [label(system.name) for system in order]
     for axes, metric, table in zip(panels, _METRICS, values, strict=True):
         texts = [[f"{value:.1f}" for value in row] for row in table]
-        draw_shaded_table(axes, table, texts, names, machines, shade_limits(values))
+        is_last = metric == _METRICS[-1]
+        draw_shaded_table(
+            axes, table, texts, names, machines if is_last else [], shade_limits(values)
+        )
         axes.set_title(f"{metric} [%]", fontsize=TEXT_SIZE, loc="left")
     return figure
 

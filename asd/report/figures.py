@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,34 +15,26 @@ from asd.evaluation.metrics import auc, partial_auc, roc_curve
 from asd.report.page import (
     DARK,
     FAINT,
+    MARKERS,
     PALE,
     SMALL_SIZE,
     STRONG,
     TEXT_SIZE,
+    colours,
+    label,
+    legend_below,
     new_figure,
-    save_figure,
+    same_jitter,
     style_axes,
 )
 
 FloatArray = npt.NDArray[np.float64]
 
-_LOSS_STYLES: tuple[tuple[str, str, str, str], ...] = (
-    (DARK, "-", "o", "full"),
-    (STRONG, "--", "s", "full"),
-    (DARK, ":", "^", "none"),
-    (STRONG, "-.", "v", "none"),
-    ("black", "-", "D", "none"),
-)
-"""Colour, line, marker and its filling, one after the other for each column of the log."""
+_LABELS = {"normal": PALE, "anomaly": STRONG, "unlabelled": FAINT}
+"""Label -> colour of its boxes, in the order in which they stand side by side."""
 
-_LABEL_STYLES = {
-    "normal": (PALE, "o", -0.2),
-    "anomaly": (STRONG, "x", 0.2),
-    "unlabelled": (FAINT, ".", 0.0),
-}
-"""Label -> colour of the box, marker of the clips, place of the box beside the group's."""
-
-_DOMAIN_STYLES = {"source": (DARK, "-"), "target": (STRONG, "--")}
+_DOMAINS = {"source": (DARK, ""), "target": (STRONG, (4, 2))}
+"""Domain -> colour and dashes of its curves."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +54,23 @@ class ScoreGroup:
     is_anomaly: npt.NDArray[np.bool_] | None
     scores: FloatArray
 
-    def of_label(self, label: str) -> FloatArray:
-        """The finite scores of "normal", "anomaly" or "unlabelled" clips."""
+    @property
+    def labels(self) -> npt.NDArray[np.str_]:
+        """Normal, anomaly or unlabelled, shape (clips,)."""
         if self.is_anomaly is None:
-            chosen = self.scores if label == "unlabelled" else self.scores[:0]
-        elif label == "unlabelled":
-            chosen = self.scores[:0]
-        else:
-            chosen = self.scores[np.asarray(self.is_anomaly, dtype=bool) == (label == "anomaly")]
-        return chosen[np.isfinite(chosen)]
+            return np.full(len(self.scores), "unlabelled")
+        return np.where(self.is_anomaly, "anomaly", "normal")
+
+    def of_label(self, name: str) -> FloatArray:
+        """The finite scores of "normal", "anomaly" or "unlabelled" clips."""
+        chosen: FloatArray = self.scores[(self.labels == name) & np.isfinite(self.scores)]
+        return chosen
 
 
-def loss_curve(log: Mapping[str, Sequence[float]], path: Path, title: str = "") -> None:
-    """Write the picture of `draw_loss_curve`."""
-    save_figure(draw_loss_curve(log, title), path)
+# --- losses ---------------------------------------------------------------------------------------
 
 
-def draw_loss_curve(log: Mapping[str, Sequence[float]], title: str = "") -> Figure:
+def loss_curve(log: Mapping[str, Sequence[float]], title: str = "") -> Figure:
     """The columns of a training log over epochs.
 
     Parameters
@@ -88,51 +81,39 @@ def draw_loss_curve(log: Mapping[str, Sequence[float]], title: str = "") -> Figu
     """
     figure = new_figure(7.0, title)
     axes = figure.add_subplot()
-    style_axes(axes, "epoch", "loss")
-    shown = {name: np.asarray(values, dtype=float) for name, values in log.items()}
-    shown = {n: v for n, v in shown.items() if n != "epoch" and np.isfinite(v).any()}
-    for index, (name, values) in enumerate(shown.items()):
-        colour, line, marker, filling = _LOSS_STYLES[index % len(_LOSS_STYLES)]
-        epochs = np.flatnonzero(np.isfinite(values)) + 1
-        axes.plot(
-            epochs,
-            values[epochs - 1],
-            color=colour,
-            linestyle=line,
-            marker=marker,
-            fillstyle=filling,
-            markersize=3.5,
-            markevery=max(1, len(epochs) // 12),
-            linewidth=1.2,
-            label=name,
-        )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlim(0.5, max([1, *map(len, shown.values())]) + 0.5)
-    _scale_axis(axes, np.concatenate([np.empty(0), *shown.values()]))
-    if shown:
+    values = {label(name): list(column) for name, column in log.items() if name != "epoch"}
+    losses = pd.DataFrame({name: pd.Series(column, dtype=float) for name, column in values.items()})
+    losses = losses.where(np.isfinite(losses)).dropna(axis="columns", how="all")
+    if losses.size:
+        losses.index += 1
+        table = losses.melt(ignore_index=False).reset_index().dropna()
+        sns.lineplot(
+            table, x="index", y="value", hue="variable", style="variable", ax=axes,
+            palette=colours(losses.shape[1]), markers=_cycled(MARKERS, losses.shape[1]),
+            markevery=max(1, len(losses) // 12), markersize=4.5, linewidth=1.2, estimator=None,
+        )  # fmt: skip
         axes.legend(fontsize=TEXT_SIZE, frameon=False)
+    style_axes(axes, "epoch", "loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(0.5, max(1, len(losses)) + 0.5)
+    _scale_axis(axes, losses.to_numpy().ravel())
     return figure
 
 
+def _cycled(values: Sequence[str], count: int) -> list[str]:
+    return [values[i % len(values)] for i in range(count)]
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
 def score_plot(
-    groups: Sequence[ScoreGroup],
-    path: Path,
-    title: str = "",
-    threshold: float | None = None,
-) -> None:
-    """Write the picture of `draw_score_plot`."""
-    save_figure(draw_score_plot(groups, title, threshold), path)
-
-
-def draw_score_plot(
-    groups: Sequence[ScoreGroup],
-    title: str = "",
-    threshold: float | None = None,
+    groups: Sequence[ScoreGroup], title: str = "", threshold: float | None = None
 ) -> Figure:
     """Anomaly scores per section and domain: a box and every clip, normal beside anomalous.
 
     Above each group stands its AUC, of its normal clips against all anomalies of its section. The
-    axis is logarithmic where scores span decades.
+    axis is logarithmic where scores span decades; boxes are then those of the logarithms.
 
     Parameters
     ----------
@@ -143,168 +124,63 @@ def draw_score_plot(
     """
     figure = new_figure(8.0, title)
     axes = figure.add_subplot()
-    style_axes(axes, "", "anomaly score")
-    generator = np.random.default_rng(0)  # spreads the clips sideways, the same way every time
+    table = pd.DataFrame({
+        "group": np.repeat(np.arange(len(groups)), [len(group.scores) for group in groups]),
+        "score": np.concatenate([np.empty(0), *(group.scores for group in groups)]),
+        "label": np.concatenate([np.empty(0, dtype=str), *(group.labels for group in groups)]),
+    })  # fmt: skip
+    table = table[np.isfinite(table["score"])]
+    _scale_axis(axes, table["score"].to_numpy())
+    if len(table):
+        _draw_boxes(axes, table, len(groups))
     for place, group in enumerate(groups):
-        for label in _LABEL_STYLES:
-            _draw_box(axes, place, label, group.of_label(label), generator)
         area = auc(*_against(group, groups))
         if np.isfinite(area):
             axes.annotate(
-                f"AUC\n{area:.3f}",
-                (place, 1.0),
-                xycoords=("data", "axes fraction"),
-                ha="center",
-                va="bottom",
-                fontsize=SMALL_SIZE,
-            )
-    finite = np.concatenate([np.empty(0), *(g.scores[np.isfinite(g.scores)] for g in groups)])
-    _draw_threshold(axes, len(groups), threshold)
-    _scale_axis(axes, finite)
+                f"AUC\n{area:.3f}", (place, 1.0), xycoords=("data", "axes fraction"), ha="center",
+                va="bottom", fontsize=SMALL_SIZE,
+            )  # fmt: skip
+    if groups and threshold is not None and np.isfinite(threshold):
+        axes.plot(
+            [-0.5, len(groups) - 0.5], [threshold, threshold], color="black", linestyle="--",
+            linewidth=1.0, zorder=2, label="decision threshold",
+        )  # fmt: skip
+    style_axes(axes, "", "anomaly score")
     _name_groups(axes, groups)
-    handles, labels = axes.get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))
-    order = [name for name in (*_LABEL_STYLES, "decision threshold") if name in named]
-    if order:
-        figure.legend(
-            [named[name] for name in order], order, loc="outside lower center", ncols=4,
-            fontsize=TEXT_SIZE, frameon=False,
-        )  # fmt: skip
+    legend_below(figure, axes, columns=4)
     return figure
 
 
-def roc_plot(
-    groups: Sequence[ScoreGroup],
-    path: Path,
-    title: str = "",
-    *,
-    max_fpr: float = 0.1,
-) -> None:
-    """Write the picture of `draw_roc_plot`."""
-    save_figure(draw_roc_plot(groups, title, max_fpr=max_fpr), path)
-
-
-def draw_roc_plot(
-    groups: Sequence[ScoreGroup],
-    title: str = "",
-    *,
-    max_fpr: float = 0.1,
-) -> Figure:
-    """ROC curves, one panel per section, one line per domain.
-
-    A curve is of the domain's normal clips against all anomalies of the section, as AUC is; pAUC
-    is of the domain's own clips. Both are those of the result table. The strip of false positive
-    rates that pAUC is taken over is shaded. Parameters as in `draw_score_plot`.
-    """
-    sections = list(dict.fromkeys(group.section for group in groups)) or [""]
-    columns = min(3, len(sections))
-    rows = -(-len(sections) // columns)
-    figure = new_figure(1.0 + rows * (7.5 if columns < 3 else 5.4), title)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
-    for axes, section in zip(panels, sections, strict=False):
-        _draw_roc_panel(axes, section, [g for g in groups if g.section == section], max_fpr)
-    for axes in panels[len(sections) :]:
-        axes.remove()
-    return figure
-
-
-def _draw_roc_panel(axes: Axes, section: str, groups: Sequence[ScoreGroup], max_fpr: float) -> None:
-    style_axes(axes, "false positive rate", "true positive rate")
-    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
-    axes.set(xticks=[0.0, 0.5, 1.0], yticks=[0.0, 0.5, 1.0])
-    axes.label_outer()
-    axes.axvspan(0.0, max_fpr, color=FAINT, linewidth=0, zorder=0)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.6, linestyle=(0, (1, 3)))
-    axes.set_title(f"section {section}" if section else "", fontsize=TEXT_SIZE)
-    for group in groups:
-        truth, scores = _against(group, groups)
-        curve = roc_curve(truth, scores)
-        colour, line = _DOMAIN_STYLES.get(group.domain, ("black", "-."))
-        if curve is None:
-            axes.plot([], [], color=colour, linestyle=line, label=f"{group.domain}: one class only")
-            continue
-        part = partial_auc(*_against(group, [group]), max_fpr)
-        label = f"{group.domain}: AUC {auc(truth, scores):.3f}"
-        label += f", pAUC {part:.3f}" if np.isfinite(part) else ", no pAUC"
-        axes.plot(*curve, color=colour, linestyle=line, linewidth=1.3, label=label)
-    if groups:
-        axes.legend(  # off the frame, along which the worst curves run
-            fontsize=SMALL_SIZE - 1, loc="lower right", bbox_to_anchor=(0.95, 0.05),
-            borderaxespad=0.0, framealpha=0.9, edgecolor="none", handlelength=1.8,
+def _draw_boxes(axes: Axes, table: pd.DataFrame, groups: int) -> None:
+    """Boxes and clips of a table with columns group, score and label."""
+    present = [name for name in _LABELS if (table["label"] == name).any()]
+    order = range(groups)
+    drawn = {"x": "group", "y": "score", "hue": "label", "hue_order": present, "order": order}
+    sns.boxplot(
+        table, **drawn, ax=axes, palette=_LABELS, saturation=1, width=0.8 if present[1:] else 0.4,
+        gap=0.1, linewidth=0.7, linecolor="black", showfliers=False,
+        medianprops={"linewidth": 1.4},
+    )  # fmt: skip
+    with same_jitter():
+        sns.stripplot(
+            table, **drawn, ax=axes, palette=["white"] * len(present), legend=False, dodge=True,
+            jitter=0.12, size=2.6 if groups <= 6 else 1.8, linewidth=0.5, edgecolor="black",
+            alpha=0.7,
         )  # fmt: skip
-
-
-def _against(
-    group: ScoreGroup, groups: Sequence[ScoreGroup]
-) -> tuple[npt.NDArray[np.bool_], FloatArray]:
-    """Truth and finite scores that a group's ROC curve is made of."""
-    normal = group.of_label("normal")
-    pooled = [g.of_label("anomaly") for g in groups if g.section == group.section]
-    anomalous = np.concatenate(pooled)
-    truth = np.repeat([False, True], [len(normal), len(anomalous)])
-    return truth, np.concatenate([normal, anomalous])
-
-
-def _draw_box(
-    axes: Axes, place: float, label: str, scores: FloatArray, generator: np.random.Generator
-) -> None:
-    if scores.size == 0:
-        return
-    colour, marker, offset = _LABEL_STYLES[label]
-    drawn = axes.boxplot(
-        [scores],
-        positions=[place + offset],
-        widths=0.3,
-        patch_artist=True,
-        showfliers=False,
-        manage_ticks=False,
-        boxprops={"facecolor": colour, "linewidth": 0.6},
-        medianprops={"color": "black", "linewidth": 1.2},
-        whiskerprops={"linewidth": 0.6},
-        capprops={"linewidth": 0.6},
-    )
-    drawn["boxes"][0].set_label(label)
-    axes.plot(
-        place + offset + generator.uniform(-0.12, 0.12, scores.size),
-        scores,
-        linestyle="none",
-        marker=marker,
-        markersize=2.6,
-        markeredgewidth=0.6,
-        color="black",
-        markerfacecolor="white",
-        alpha=0.7,
-        zorder=3,
-    )
-
-
-def _draw_threshold(axes: Axes, groups: int, threshold: float | None) -> None:
-    if groups == 0 or threshold is None or not np.isfinite(threshold):
-        return
-    axes.plot(
-        [-0.5, groups - 0.5],
-        [threshold, threshold],
-        color="black",
-        linestyle="--",
-        linewidth=1.0,
-        zorder=2,
-        label="decision threshold",
-    )
 
 
 def _name_groups(axes: Axes, groups: Sequence[ScoreGroup]) -> None:
     """Domains below the groups, the section below its first; a thin line between sections."""
     axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
-    axes.set_xticks(range(len(groups)))
     names = []
     for place, group in enumerate(groups):
         starts = place == 0 or groups[place - 1].section != group.section
         name = _domain_text(group, groups)
-        names.append(f"{name}\nsection {group.section}" if starts else name)
+        names.append(f"{name}\nsection {label(group.section)}" if starts else name)
         if starts and place > 0:
             axes.axvline(place - 0.5, color=FAINT, linewidth=0.6, zorder=0)
     size = TEXT_SIZE if len(groups) <= 8 else SMALL_SIZE
-    axes.set_xticklabels(names, fontsize=size)
+    axes.set_xticks(range(len(groups)), names, fontsize=size)
 
 
 def _domain_text(group: ScoreGroup, groups: Sequence[ScoreGroup]) -> str:
@@ -313,7 +189,8 @@ def _domain_text(group: ScoreGroup, groups: Sequence[ScoreGroup]) -> str:
     Clips whose names tell no domain count as source: it is known where the section has both.
     """
     domains = {g.domain for g in groups if g.section == group.section}
-    return "unlabelled" if group.is_anomaly is None and domains == {"source"} else group.domain
+    is_told = group.is_anomaly is not None or domains != {"source"}
+    return label(group.domain) if is_told else "unlabelled"
 
 
 def _scale_axis(axes: Axes, values: FloatArray) -> None:
@@ -328,3 +205,73 @@ def _scale_axis(axes: Axes, values: FloatArray) -> None:
     usual = float(np.median(np.abs(values)))
     if np.abs(values).max() > 100 * usual > 0:
         axes.set_yscale("symlog", linthresh=usual)
+
+
+# --- ROC curves -----------------------------------------------------------------------------------
+
+
+def roc_plot(groups: Sequence[ScoreGroup], title: str = "", *, max_fpr: float = 0.1) -> Figure:
+    """ROC curves, one panel per section, one line per domain.
+
+    A curve is of the domain's normal clips against all anomalies of the section, as AUC is; pAUC
+    is of the domain's own clips. Both are those of the result table. The strip of false positive
+    rates that pAUC is taken over is shaded. Parameters as in `score_plot`.
+    """
+    sections = list(dict.fromkeys(group.section for group in groups)) or [""]
+    columns = min(3, len(sections))
+    rows = -(-len(sections) // columns)
+    figure = new_figure(1.0 + rows * (7.5 if columns < 3 else 5.4), title)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    comma = ", " if columns < 3 else ",\n"
+    for axes, section in zip(panels, sections, strict=False):
+        own = [group for group in groups if group.section == section]
+        names = [f"{label(g.domain)}: {comma.join(_roc_texts(g, own, max_fpr))}" for g in own]
+        axes.axvspan(0.0, max_fpr, color=FAINT, linewidth=0, zorder=0)
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.6, linestyle=(0, (1, 3)))
+        if own:
+            _draw_curves(axes, own, names)
+        style_axes(axes, "false positive rate", "true positive rate")
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+        axes.set(xticks=[0.0, 0.5, 1.0], yticks=[0.0, 0.5, 1.0])
+        axes.label_outer()
+        axes.set_title(f"section {label(section)}" if section else "", fontsize=TEXT_SIZE)
+    for axes in panels[len(sections) :]:
+        axes.remove()
+    return figure
+
+
+def _draw_curves(axes: Axes, groups: Sequence[ScoreGroup], names: Sequence[str]) -> None:
+    """The curves of a section's domains, and their legend."""
+    curves = []
+    for group, name in zip(groups, names, strict=True):
+        x, y = roc_curve(*_against(group, groups)) or ([np.nan], [np.nan])
+        curves.append(pd.DataFrame({"x": x, "y": y, "curve": name}))
+    looks = [_DOMAINS.get(group.domain, ("black", (5, 1, 1, 1))) for group in groups]
+    sns.lineplot(
+        pd.concat(curves), x="x", y="y", hue="curve", style="curve", ax=axes, linewidth=1.3,
+        hue_order=names, style_order=names, estimator=None, sort=False,
+        palette=[colour for colour, _ in looks], dashes=[dashes for _, dashes in looks],
+    )  # fmt: skip
+    axes.legend(  # off the frame, along which the worst curves run
+        fontsize=SMALL_SIZE - 1, loc="lower right", bbox_to_anchor=(0.95, 0.05),
+        borderaxespad=0.0, framealpha=0.9, edgecolor="none", handlelength=1.8,
+    )  # fmt: skip
+
+
+def _roc_texts(group: ScoreGroup, groups: Sequence[ScoreGroup], max_fpr: float) -> list[str]:
+    area = auc(*_against(group, groups))
+    part = partial_auc(*_against(group, [group]), max_fpr)
+    if not np.isfinite(area):
+        return ["one class only"]
+    return [f"AUC {area:.3f}", f"pAUC {part:.3f}" if np.isfinite(part) else "no pAUC"]
+
+
+def _against(
+    group: ScoreGroup, groups: Sequence[ScoreGroup]
+) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Truth and finite scores that a group's ROC curve is made of."""
+    normal = group.of_label("normal")
+    pooled = [g.of_label("anomaly") for g in groups if g.section == group.section]
+    anomalous = np.concatenate(pooled)
+    truth = np.repeat([False, True], [len(normal), len(anomalous)])
+    return truth, np.concatenate([normal, anomalous])

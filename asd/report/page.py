@@ -1,16 +1,22 @@
-"""What all figures share: the page's measures, the look of axes, and writing the file.
+"""What all figures share: the page's measures, names in them, the look of axes, and the file.
 
 Figures are made through matplotlib's objects, never its global state, so that they can be drawn
 in any thread and without a screen.
 """
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from asd.files import write_aside
+from asd.words import shown
 
 PAGE_WIDTH_CM = 16.0
 """Text width of an A4 page."""
@@ -21,7 +27,15 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 9.0, 8.0, 7.0
 """Points."""
 
 DARK, STRONG, PALE, FAINT = "#1f3a5f", "#d1632f", "#9fb8d4", "#d9d9d9"
-"""Four colours whose grey values are well apart, darkest first."""
+"""Blues, an orange and a grey that the colour-blind tell apart; darkest first, also in grey."""
+
+MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
+"""One after the other, so that kinds differ without colour too."""
+
+
+def colours(count: int) -> list[Any]:
+    """Colours that the colour-blind tell apart, repeated after the tenth."""
+    return list(sns.color_palette("colorblind", count))
 
 
 def new_figure(height_cm: float, title: str = "") -> Figure:
@@ -30,16 +44,54 @@ def new_figure(height_cm: float, title: str = "") -> Figure:
         figsize=(PAGE_WIDTH_CM / 2.54, height_cm / 2.54), dpi=DOTS_PER_INCH, layout="constrained"
     )
     if title:
-        figure.suptitle("\n".join(textwrap.wrap(title, 80)), fontsize=TITLE_SIZE)
+        lines = textwrap.wrap(shown(title), 80)
+        figure.suptitle("\n".join(label(line, 80) for line in lines), fontsize=TITLE_SIZE)
     return figure
+
+
+def label(name: str, longest: int = 24) -> str:
+    """A name as it may be drawn: every name from a file or folder goes through here.
+
+    It is cut in its middle where it is too long, for both ends tell names apart; what cannot be
+    printed is escaped, and so are dollars, between which matplotlib sees mathematics.
+    """
+    text = shown(name)
+    if len(text) > longest:
+        head = (longest - 1) // 2
+        text = f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
+    # Labels that begin with an underscore are left out of legends.
+    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def style_axes(axes: Axes, x_label: str = "", y_label: str = "") -> None:
     """Small print, and no frame but the two axes."""
-    axes.spines[["top", "right"]].set_visible(False)
+    sns.despine(ax=axes)
     axes.tick_params(labelsize=TEXT_SIZE, length=2.5)
     axes.set_xlabel(x_label, fontsize=TEXT_SIZE)
     axes.set_ylabel(y_label, fontsize=TEXT_SIZE)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """The legend of some axes, below the figure; none where nothing is labelled."""
+    handles, labels = axes.get_legend_handles_labels()
+    if legend := axes.get_legend():
+        legend.remove()
+    if labels:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=TEXT_SIZE,
+            frameon=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def same_jitter() -> Iterator[None]:
+    """Points are spread sideways the same way every time; others' random numbers stay theirs."""
+    state = np.random.get_state()  # seaborn draws from numpy's global generator
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -52,11 +104,3 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     with write_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=DOTS_PER_INCH)
-
-
-def shorten(name: str, longest: int = 24) -> str:
-    """A name cut in its middle where it is too long for a label; both ends tell names apart."""
-    if len(name) <= longest:
-        return name
-    head = (longest - 1) // 2
-    return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"

@@ -1,50 +1,30 @@
 """Pictures of results over machine types and systems."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from asd.report.page import (
-    DARK,
     FAINT,
+    MARKERS,
     SMALL_SIZE,
-    STRONG,
     TEXT_SIZE,
+    colours,
+    label,
+    legend_below,
     new_figure,
-    save_figure,
-    shorten,
     style_axes,
 )
 
 FloatArray = npt.NDArray[np.float64]
 
-_SYSTEM_STYLES = (
-    (DARK, "o", "full"),
-    (STRONG, "s", "none"),
-    ("black", "^", "none"),
-    (DARK, "D", "none"),
-    (STRONG, "v", "full"),
-    ("black", "x", "full"),
-)
-"""Colour, marker and its filling, one after the other for each system."""
-
 
 def summary_plot(
-    values: Mapping[str, Mapping[str, Mapping[str, float]]],
-    path: Path,
-    title: str = "",
-    metrics: Sequence[str] = ("AUC (source)", "AUC (target)", "pAUC"),
-) -> None:
-    """Write the picture of `draw_summary_plot`."""
-    save_figure(draw_summary_plot(values, title, metrics), path)
-
-
-def draw_summary_plot(
     values: Mapping[str, Mapping[str, Mapping[str, float]]],
     title: str = "",
     metrics: Sequence[str] = ("AUC (source)", "AUC (target)", "pAUC"),
@@ -59,67 +39,49 @@ def draw_summary_plot(
     metrics
         What the panels show, left to right.
     """
-    machines = list(dict.fromkeys(m for system in values.values() for m in system))
-    values = {name: found for name, found in values.items() if _has_value(found, metrics)}
-    figure = new_figure(3.2 + 0.55 * len(machines), title)
+    machines = list(dict.fromkeys(label(m) for system in values.values() for m in system))
+    table = pd.DataFrame(
+        [
+            (label(system, 40), label(machine), metric, row.get(metric, np.nan))
+            for system, found in values.items()
+            for machine, row in found.items()
+            for metric in metrics
+        ],
+        columns=["system", "machine", "metric", "value"],
+    )
+    table = table[np.isfinite(table["value"].astype(float))]
+    systems = list(dict.fromkeys(table["system"]))
+    height = len(machines) * max(0.55, 0.18 * len(systems))
+    figure = new_figure(3.0 + height + 0.4 * (len(systems) // 2), title)
     panels = figure.subplots(1, len(metrics), squeeze=False, sharex=True, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
+        axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":", label="chance")
+        axes.hlines(range(len(machines)), 0.0, 1.0, color=FAINT, linewidth=0.6, zorder=0)
+        if systems:
+            _draw_metric(axes, table[table["metric"] == metric], systems, machines)
         style_axes(axes, metric)
-        _draw_metric(axes, values, machines, metric)
-    shown = [r.get(m, np.nan) for s in values.values() for r in s.values() for m in metrics]
-    lowest = np.nanmin([0.45, *shown])
+    lowest = min([0.45, *table["value"]])
     panels[0].set_xlim(np.floor(lowest * 10) / 10 - 0.04, 1.04)  # whole marks at 0 and 1
     panels[0].set_ylim(max(len(machines), 1) - 0.5, -0.5)
-    panels[0].set_yticks(range(len(machines)), [shorten(m) for m in machines], fontsize=TEXT_SIZE)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, fontsize=TEXT_SIZE, frameon=False
-    )
+    panels[0].set_yticks(range(len(machines)), machines, fontsize=TEXT_SIZE)
+    legend_below(figure, panels[0], columns=2 if len(systems) > 2 else 3)
     return figure
 
 
-def _has_value(results: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> bool:
-    return any(
-        np.isfinite(row.get(metric, np.nan)) for row in results.values() for metric in metrics
-    )
-
-
 def _draw_metric(
-    axes: Axes,
-    values: Mapping[str, Mapping[str, Mapping[str, float]]],
-    machines: Sequence[str],
-    metric: str,
+    axes: Axes, table: pd.DataFrame, systems: Sequence[str], machines: Sequence[str]
 ) -> None:
-    axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":", label="chance")
-    axes.hlines(range(len(machines)), 0.0, 1.0, color=FAINT, linewidth=0.6, zorder=0)
-    for index, (system, results) in enumerate(values.items()):
-        colour, marker, filling = _SYSTEM_STYLES[index % len(_SYSTEM_STYLES)]
-        axes.plot(
-            [results.get(machine, {}).get(metric, np.nan) for machine in machines],
-            range(len(machines)),
-            linestyle="none",
-            color=colour,
-            marker=marker,
-            fillstyle=filling,
-            markersize=5.0,
-            label=shorten(system, 40),
-        )
+    sns.pointplot(
+        table, x="value", y="machine", hue="system", order=machines, hue_order=systems, ax=axes,
+        orient="y", linestyle="none", errorbar=None, palette=colours(len(systems)),
+        markers=[MARKERS[i % len(MARKERS)] for i in range(len(systems))], markersize=4.5,
+        dodge=0.7 - 0.7 / len(systems) if len(systems) > 1 else False, legend=False,
+    )  # fmt: skip
+    for line, system in zip(axes.lines[1:], systems, strict=True):
+        line.set_label(system)
 
 
 def heat_map(
-    mean: npt.ArrayLike,
-    systems: Sequence[str],
-    machines: Sequence[str],
-    path: Path,
-    title: str = "",
-    *,
-    std: npt.ArrayLike | None = None,
-) -> None:
-    """Write the picture of `draw_heat_map`."""
-    save_figure(draw_heat_map(mean, systems, machines, title, std=std), path)
-
-
-def draw_heat_map(
     mean: npt.ArrayLike,
     systems: Sequence[str],
     machines: Sequence[str],
@@ -142,9 +104,9 @@ def draw_heat_map(
     axes = figure.add_subplot()
     rows = zip(means, spreads, strict=True)
     texts = [[_cell(*pair) for pair in zip(*row, strict=True)] for row in rows]
-    names = [shorten(system, 44) for system in systems]
-    image = draw_shaded_table(axes, means, texts, names, machines, shade_limits(means))
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
+    names = [label(system, 44) for system in systems]
+    draw_shaded_table(axes, means, texts, names, machines, shade_limits(means))
+    bar = figure.colorbar(axes.collections[0], ax=axes, fraction=0.03, pad=0.01)
     bar.set_label("official score [%]", fontsize=TEXT_SIZE)
     bar.ax.tick_params(labelsize=SMALL_SIZE, length=2)
     bar.outline.set_visible(False)
@@ -171,7 +133,7 @@ def draw_shaded_table(
     rows: Sequence[str],
     columns: Sequence[str],
     limits: tuple[float, float],
-) -> AxesImage:
+) -> None:
     """A table of numbers in which higher ones are darker; "-" where there is none.
 
     Parameters
@@ -180,25 +142,29 @@ def draw_shaded_table(
         Shape (rows, columns).
     texts
         How the finite values are written, of the same shape.
-    rows, columns
-        Names of the rows, and of the columns, which are cut where they are too long.
+    rows
+        Names of the rows, fit to be drawn (`label`).
+    columns
+        Names of the columns, which are cut where they are too long.
     limits
         The values with the lightest and the darkest shade.
     """
     low, high = limits
-    style_axes(axes)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    image = axes.imshow(values, cmap="Blues", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
-    for (row, column), value in np.ndenumerate(values):
-        is_dark = np.isfinite(value) and value > low + 0.65 * (high - low)
+    sns.heatmap(
+        values, mask=~np.isfinite(values), annot=np.array(texts), fmt="", ax=axes, cmap="Blues",
+        vmin=low, vmax=max(high, low + 1e-6), cbar=False, xticklabels=False, yticklabels=False,
+        linewidths=0.8, annot_kws={"fontsize": SMALL_SIZE},
+    )  # fmt: skip
+    dark = low + 0.65 * (high - low)
+    for text, value in zip(axes.texts, values[np.isfinite(values)], strict=True):
+        text.set_color("white" if value > dark else "black")
+    for row, column in np.argwhere(~np.isfinite(values)):
         axes.text(
-            column, row, texts[row][column] if np.isfinite(value) else "-", ha="center",
-            va="center", fontsize=SMALL_SIZE, color="white" if is_dark else "black",
+            column + 0.5, row + 0.5, "-", ha="center", va="center", fontsize=SMALL_SIZE
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL_SIZE)
+    axes.tick_params(length=0)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=SMALL_SIZE)
     axes.set_xticks(
-        range(len(columns)), [shorten(name) for name in columns], fontsize=SMALL_SIZE,
+        np.arange(len(columns)) + 0.5, [label(name) for name in columns], fontsize=SMALL_SIZE,
         rotation=35.0, ha="right", rotation_mode="anchor",
     )  # fmt: skip
-    return image

@@ -176,3 +176,76 @@ def test_umap_that_is_not_installed(stored, tmp_path, asd, monkeypatch):
 def test_too_few_clips_for_a_map():
     with pytest.raises(UserError, match="3 embeddings: a map needs 4"):
         project(np.eye(3, dtype=np.float32), "tsne")
+
+
+# --- arrays that anyone may have written ----------------------------------------------------------
+
+
+def arrays_of(stored):
+    with np.load(stored, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("machine", lambda a: np.where(a == "fan", "../../x", a), "machine type '../../x' is no"),
+        ("machine", lambda a: np.where(a == "fan", "/tmp/x", a), "is no name that a file can have"),
+        ("machine", lambda a: np.where(a == "fan", "a\nb", a), "is no name that a file can have"),
+        ("machine", lambda a: np.where(a == "fan", "", a), "is no name that a file can have"),
+        ("embeddings", lambda a: a[:, 0], "array 'embeddings' has 2 dimensions in such a file"),
+        ("embeddings", lambda a: a.astype(str), "array 'embeddings' has 2 dimensions in such"),
+        ("embeddings", lambda a: np.where(a == a[0], np.nan, a), "1 embeddings are not finite"),
+        ("embeddings", lambda a: a * np.float32(np.inf), "48 embeddings are not finite"),
+        ("embeddings", lambda a: a * 0, "all embeddings are zero"),
+        ("embeddings", lambda a: a * 0 + 1, "fan: all embeddings are alike"),
+        ("embeddings", lambda a: a[:, :0], "there are no embeddings in it"),
+        ("section", lambda a: np.full_like(a, "xx"), "array 'section' holds 'xx'"),
+        ("section", lambda a: np.full_like(a, "٣"), "array 'section' holds '٣'"),
+        ("label", lambda a: np.full(len(a), "nan"), "array 'label' holds other words than normal"),
+        ("part", lambda a: np.full(len(a), "all"), "array 'part' holds other words than train"),
+        ("split", lambda _: np.array("../x"), "array 'split' holds other words than dev, eval"),
+        ("seed", lambda _: np.array("1"), "array 'seed' has 0 dimensions in such a file"),
+    ],
+)  # fmt: skip
+def test_arrays_that_cannot_be_drawn_are_told_in_one_line(
+    stored, tmp_path, asd, name, change, said
+):
+    odd = rewritten(stored, tmp_path / "odd.npz", **{name: change(arrays_of(stored)[name])})
+    outcome = asd("visualize", odd, "--out", tmp_path / "a" / "maps")
+    assert said in outcome.complaint
+    assert {path.name for path in tmp_path.iterdir()} == {"odd.npz"}
+
+
+def test_clips_without_a_direction_are_left_out_and_named(stored, tmp_path, asd):
+    arrays = arrays_of(stored)
+    first = arrays["file_name"][0]
+    arrays["embeddings"][[0, 30]] = 0
+    odd = rewritten(stored, tmp_path / "odd.npz", embeddings=arrays["embeddings"])
+    outcome = asd("visualize", odd, "--out", tmp_path / "maps")
+    assert f"2 clips are left out, for their embedding is zero; the first is {first}" in outcome.err
+    assert len(list((tmp_path / "maps").iterdir())) == 4
+
+
+@pytest.mark.parametrize("scale", [2.0**-90, 2.0**90])
+def test_maps_do_not_depend_on_the_scale_of_embeddings(rng, scale):
+    points = rng.standard_normal((12, 6)).astype(np.float32)
+    scaled = points * np.float32(scale)
+    np.testing.assert_array_equal(project(scaled, "tsne"), project(points, "tsne"))
+    assert np.isfinite(project(scaled[:, :1], "tsne")).all()
+
+
+def test_results_of_a_strange_folder_are_not_looked_for(stored, tmp_path, asd):
+    odd = rewritten(stored, tmp_path / "odd.npz", export_dir=np.array("/../**"))
+    outcome = asd("visualize", odd, "--out", tmp_path / "maps", "--results", tmp_path)
+    assert "holds no scores of these clips of fan by /../**" in outcome.complaint
+
+
+def test_strange_names_come_into_the_pictures(stored, tmp_path, asd):
+    arrays = arrays_of(stored)
+    machine = np.where(arrays["machine"] == "fan", "$foo_{$", arrays["machine"])
+    odd = rewritten(
+        stored, tmp_path / "$x_{$.npz", machine=machine, attributes=np.full_like(machine, "$_{$")
+    )
+    assert asd("visualize", odd, "--out", tmp_path / "maps").status == 0
+    assert (tmp_path / "maps" / "$foo_{$_tsne.png").is_file()

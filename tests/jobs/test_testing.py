@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
+from asd.report.page import save_figure
 from asd.report.tables import heat_map
 
 FAN = "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711"
@@ -81,7 +82,7 @@ def test_summarize_draws_the_official_scores(tested, tmp_path):
     assert sorted(row["System"] for row in rows) == sorted(names)
     drawn = tmp_path / "drawn.png"
     systems = [row["System"] for row in rows]
-    heat_map(values, systems, ["total", "fan"], drawn, "DCASE2023T2 dev")
+    save_figure(heat_map(values, systems, ["total", "fan"], "DCASE2023T2 dev"), drawn)
     picture = stem / "DCASE2023T2_official_score.png"
     assert np.array_equal(matplotlib.image.imread(picture), matplotlib.image.imread(drawn))
 

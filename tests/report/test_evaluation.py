@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from asd.report.evaluation import draw_metrics, draw_ranking, metrics_plot, ranking_plot
+from asd.report.evaluation import metrics_plot, ranking_plot
+from asd.report.page import save_figure
 from asd.submission.evaluator import SectionEvaluation, SystemEvaluation
 from asd.submission.evaluator_files import official_score_of
 
@@ -23,7 +24,7 @@ SYSTEMS = [system("poor", 0.5), system("good", 0.8), system("middling", 0.6)]
 
 
 def test_ranking_has_the_best_on_top_with_its_interval():
-    (axes,) = draw_ranking(SYSTEMS).axes
+    (axes,) = ranking_plot(SYSTEMS).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["good", "middling", "poor"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
     (bars,) = (c for c in axes.containers if isinstance(c, ErrorbarContainer))
@@ -39,18 +40,18 @@ def test_ranking_has_the_best_on_top_with_its_interval():
 
 
 def test_metrics_of_each_machine_type_on_one_scale():
-    figure = draw_metrics(SYSTEMS)
+    figure = metrics_plot(SYSTEMS)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["AUC (source) [%]", "AUC (target) [%]", "pAUC [%]"]
     numbers = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert numbers[0][:3] == ["80.0", "85.0", "90.0"]  # the best system's row comes first
     assert numbers[2][-3:] == ["40.0", "40.0", "40.0"]
     for axes in figure.axes:
-        assert axes.images[0].get_clim() == pytest.approx((40.0, 90.0))
+        assert axes.collections[0].get_clim() == pytest.approx((40.0, 90.0))
 
 
 def test_dark_cells_have_white_numbers():
-    (axes, *_) = draw_metrics(SYSTEMS).axes
+    (axes, *_) = metrics_plot(SYSTEMS).axes
     colours = {text.get_text(): text.get_color() for text in axes.texts}
     assert colours["90.0"] == "white"
     assert colours["50.0"] == "black"
@@ -59,11 +60,12 @@ def test_dark_cells_have_white_numbers():
 @pytest.mark.parametrize("count", [1, 12])
 def test_any_number_of_systems(tmp_path, count):
     systems = [system(f"team{i}_institute_task2_1", 0.5 + i / 100) for i in range(count)]
-    ranking_plot(systems, tmp_path / "ranking.png", "title")
-    metrics_plot(systems, tmp_path / "metrics.png", "title")
+    save_figure(ranking_plot(systems, "title"), tmp_path / "ranking.png")
+    save_figure(metrics_plot(systems, "title"), tmp_path / "metrics.png")
     assert all((tmp_path / f"{n}.png").stat().st_size > 5000 for n in ("ranking", "metrics"))
 
 
 def test_without_an_interval(tmp_path):
-    ranking_plot([system("alone", 0.7, ci95=float("nan"))], tmp_path / "ranking.png")
+    figure = ranking_plot([system("alone", 0.7, ci95=float("nan"))])
+    save_figure(figure, tmp_path / "ranking.png")
     assert (tmp_path / "ranking.png").is_file()
