@@ -17,7 +17,7 @@ from asd.jobs.jobs import Job, failure_reason
 from asd.jobs.scalars import scalar_writer
 from asd.locks import exclusive_lock
 from asd.schema.parameters import parameters_of, plain
-from asd.systems.base import MAIN_STAGE, Fit
+from asd.systems.base import MAIN_STAGE, Fit, System
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _prepare(job: Job, threads: int) -> Fit:
     config = job.config
     train = _training_clips(job, threads)
     detector = Detector.create(config.entry, config.system, device(config))
-    run = _folder_run(job, train)
+    run = _folder_run(job, train, detector.system)
     run.prepare_folder()
     facts = TrainingFacts(
         dataset=config.dataset,
@@ -121,12 +121,12 @@ def _training_clips(job: Job, threads: int) -> ClipSet:
     return section_clips(job.config, job.machines[0], job.sections, threads)
 
 
-def _folder_run(job: Job, train: ClipSet) -> FolderRun:
+def _folder_run(job: Job, train: ClipSet, system: System) -> FolderRun:
     config = job.config
     return FolderRun(
         job.folder,
         config.seed,
-        identity=_identity(job, train),
+        identity=_identity(job, train, system),
         described={**config.plain_run(), "split": config.split, **plain(config.system)},
         restart=config.restart,
         checkpoint=config.checkpoint_path,
@@ -134,9 +134,10 @@ def _folder_run(job: Job, train: ClipSet) -> FolderRun:
     )
 
 
-def _identity(job: Job, train: ClipSet) -> dict[str, Any]:
+def _identity(job: Job, train: ClipSet, system: System) -> dict[str, Any]:
     """What a checkpoint must share with the training that goes on from it."""
     config = job.config
+    rates = {train.features(feature).sample_rate_hz for feature in system.inputs().values()}
     return {
         "dataset": config.dataset,
         "split": config.split,
@@ -144,6 +145,7 @@ def _identity(job: Job, train: ClipSet) -> dict[str, Any]:
         "machines": list(train.machines),
         "sections": list(job.sections),
         "clips": len(train),
+        "sample_rate_hz": sorted(rates),
         **fixed_parameters(config.system),
     }
 
