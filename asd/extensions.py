@@ -1,6 +1,5 @@
 """Classes from outside the package: "module:Class", "file.py:Class", entry points."""
 
-import hashlib
 import importlib
 import importlib.util
 import re
@@ -107,6 +106,8 @@ def _file_of(module: str, folder: Path = Path()) -> Path | None:
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, once; pickles find it by that name again."""
+    import hashlib  # only where a file is loaded: help need not wait for it
+
     name = f"asd_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]

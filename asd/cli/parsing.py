@@ -128,7 +128,7 @@ def add_parameter(group: Any, each: Parameter, default: Any = None) -> None:
         options["nargs"] = "*"
     elif options.get("metavar") == "BOOL":
         options |= {"nargs": "?", "const": "True"}
-    group.add_argument(*each.flags, **options)
+    group.add_argument(*reversed(each.flags), **options)  # the usual spelling first
 
 
 def _default_text(default: Any) -> str:
