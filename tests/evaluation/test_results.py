@@ -86,7 +86,7 @@ def test_official_tables(path, tmp_path):
         section_scores(file, path.with_name(name.decisions(parse_result_name(file.name).section)))
         for file in files
     ]
-    write_result(tmp_path / "ours.csv", result_table(sections))
+    write_result(tmp_path / "ours.csv", result_table(sections)[0])
     assert (tmp_path / "ours.csv").read_bytes() == path.read_bytes()
     assert read_result(path).sections == tuple(s.section for s in sections)
 
@@ -160,7 +160,7 @@ def clips(section: str, kinds: str) -> SectionScores:
 
 @pytest.mark.parametrize("kinds", ["ssSS", "ttTT"])
 def test_one_domain_gives_the_single_domain_header(kinds, tmp_path):
-    write_result(tmp_path / "r.csv", result_table([clips("00", kinds)]))
+    write_result(tmp_path / "r.csv", result_table([clips("00", kinds)])[0])
     lines = (tmp_path / "r.csv").read_text().split("\n")
     assert lines[0] == "section,AUC,pAUC,precision,recall,F1 score"
     assert lines[1] == "00,1.0,1.0,0.5,0.5,0.5"
@@ -170,7 +170,7 @@ def test_one_domain_gives_the_single_domain_header(kinds, tmp_path):
 
 def test_a_section_without_target_clips_among_others(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        table = result_table([clips("00", "stST"), clips("01", "ssSS")], label="fan")
+        table, _ = result_table([clips("00", "stST"), clips("01", "ssSS")], label="fan")
     assert table.columns == TWO_DOMAIN_COLUMNS
     assert "fan section 01: no normal target clips, no anomalous target clips" in caplog.text
     assert "section 00" not in caplog.text
@@ -197,7 +197,7 @@ def test_a_section_without_target_clips_among_others(tmp_path, caplog):
 )
 def test_one_class_only_leaves_cells_empty(kinds, columns, reason, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        table = result_table([clips("00", kinds)])
+        table, _ = result_table([clips("00", kinds)])
     assert table.columns == columns
     assert f"section 00: {reason}; left empty: " in caplog.text
     write_result(tmp_path / "r.csv", table)
@@ -214,7 +214,7 @@ def test_integer_labels_are_refused():
 def test_a_nan_score_leaves_cells_empty(caplog):
     section = clips("00", "ssSS")
     section.scores[1] = np.nan
-    table = result_table([section])
+    table, _ = result_table([section])
     assert np.isnan(table.column("AUC")).all()
     assert "1 scores are not a number" in caplog.text
 

@@ -1,25 +1,28 @@
 """Summary tables: the public baseline's by column name, and what it gets wrong or can't do."""
 
 import csv
-import logging
 import math
+import re
 import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from asd.challenge.catalog import load_challenge
+from asd.challenge.names import parse_clip_name
 from asd.errors import UserError
-from asd.evaluation.metrics import EPSILON
+from asd.evaluation.metrics import DOMAIN_METRICS, EPSILON, domain_metrics
+from asd.evaluation.records import SectionFiles, TestRecord, read_records, write_record
 from asd.evaluation.results import (
     ResultName,
     ResultTable,
+    parse_result_name,
     read_result,
+    read_scores,
     score_folder,
-    write_result,
-    write_scores,
 )
 from asd.evaluation.summary import (
     format_summary,
@@ -41,11 +44,42 @@ COLUMNS = ("AUC (source)", "AUC (target)", "pAUC", "pAUC (source)", "pAUC (targe
 
 
 def official_copy(case: str, tmp_path: Path) -> Path:
-    """Result files of a case without its summary."""
+    """Result files of a case without its summary, and a record of each of its tests."""
     results = tmp_path / "results"
     ignore = shutil.ignore_patterns("summarize")
     shutil.copytree(OFFICIAL / case / "results", results, ignore=ignore)
+    names = {path: parse_result_name(path.name) for path in results.glob("*_data/*/*.csv")}
+    tests = {(path.parent, file.name) for path, file in names.items() if file}
+    for folder, name in sorted(tests, key=str):
+        table_file = folder / name.table()
+        official = {
+            file.section: labelled_metrics(path)
+            for path, file in names.items()
+            if file and path.parent == folder and file.kind == "anomaly_score" and file.name == name
+        }
+        record = make_record(folder.name.rpartition("_")[2], name)
+        if table_file.is_file():
+            record = replace(record, table=read_result(table_file), official=official)
+        write_record(folder, record)
     return results
+
+
+def labelled_metrics(path: Path) -> dict[str, float]:
+    names, scores = read_scores(path)
+    clips = [parse_clip_name(name) for name in names]
+    is_anomaly = [clip.label == "anomaly" for clip in clips]
+    return domain_metrics(scores, is_anomaly, [clip.domain == "target" for clip in clips])
+
+
+def make_record(score: str, name: ResultName, **changes: object) -> TestRecord:
+    """A record of a test; a tag such as "id(0_)_wide" tells sections and a variant."""
+    match = re.fullmatch(r"(?:id\(((?:\d+_)*)\))?_?(.*)", name.tag)
+    sections = tuple(f"{int(i):02d}" for i in (match[1] or "").split("_") if i)
+    return TestRecord(
+        dataset=name.dataset, machine=name.machine, split=name.split, seed=name.seed, tag=name.tag,
+        system="ae", export_dir="baseline", score=score, variant=match[2], sections=sections,
+        max_fpr=0.1, quantile=0.9, threshold=1.0, files={}, **changes,
+    )  # fmt: skip
 
 
 def table(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
@@ -125,12 +159,15 @@ def put(
     results: Path, rows: dict[str, float], *, seed: int = 1, tag: str = "", score: str = "MSE",
     machine: str = "valve", dataset: str = "DCASE2022T2",
 ) -> Path:  # fmt: skip
-    """Write a result file in which every metric of a section is the same number."""
+    """Write a record in which every metric of a section is the same number."""
     values = np.array([[value] * len(COLUMNS) for value in rows.values()])
-    path = score_folder(results, "dev", "baseline", score)
-    path /= ResultName(dataset, machine, "dev", seed, tag).table()
-    write_result(path, ResultTable(COLUMNS, tuple(rows), values))
-    return path
+    record = make_record(
+        score,
+        ResultName(dataset, machine, "dev", seed, tag),
+        table=ResultTable(COLUMNS, tuple(rows), values),
+        official={section: dict.fromkeys(DOMAIN_METRICS, v) for section, v in rows.items()},
+    )
+    return write_record(score_folder(results, "dev", "baseline", score), record)
 
 
 def auc_pauc(results: Path, dataset: str = "DCASE2022T2") -> dict[tuple[str, ...], dict[str, str]]:
@@ -186,14 +223,14 @@ def test_several_seeds(tmp_path):
     assert len(list(folder.glob("result_DCASE2023T2fan_test_seed*_roc.csv"))) == 3
 
 
-def test_further_systems_follow_the_official_ones(tmp_path):
+def test_systems_are_in_order_of_their_names(tmp_path):
     for score in ("knn", "MSE", "GMM"):
         put(tmp_path, {"00": 0.5}, score=score)
     put(tmp_path, {"00": 0.25}, score="MSE", tag="id(0_)_wide")
     put(tmp_path, {"00": 0.5}, score="other_year", dataset="DCASE2023T2", machine="fan")
     found = auc_pauc(tmp_path)
     assert [system for (system,) in found] == [
-        "baseline_MSE", "baseline_MSE_wide", "baseline_GMM", "baseline_knn",
+        "baseline_GMM", "baseline_MSE", "baseline_MSE_wide", "baseline_knn",
     ]  # fmt: skip
     assert found["baseline_MSE_wide",]["valve_dev_00_pAUC_ave"] == "0.25"
 
@@ -201,11 +238,17 @@ def test_further_systems_follow_the_official_ones(tmp_path):
 def put_scores(
     results: Path, seed: int, machine: str, scores: list[float], score: str = "MSE"
 ) -> None:
-    name = ResultName("DCASE2023T2", machine, "dev", seed, "id(0_)")
-    kinds = ("source_test_normal", "target_test_normal", "source_test_anomaly")
-    names = [f"section_00_{k}_000{i}.wav" for k in kinds for i in range(len(scores) // 3)]
-    folder = score_folder(results, "dev", "baseline", score)
-    write_scores(folder / name.scores("00"), names, scores)
+    """Write the record of a test whose clips have these scores, a third of each kind."""
+    kinds = np.repeat(["source normal", "target normal", "source anomaly"], len(scores) // 3)
+    is_anomaly = np.char.endswith(kinds, "anomaly")
+    official = domain_metrics(scores, is_anomaly, np.char.startswith(kinds, "target"))
+    record = make_record(
+        score,
+        ResultName("DCASE2023T2", machine, "dev", seed, "id(0_)"),
+        table=ResultTable(("pAUC",), ("00",), np.array([[official["mix_pauc"]]])),
+        official={"00": official},
+    )
+    write_record(score_folder(results, "dev", "baseline", score), record)
 
 
 def test_official_score_over_seeds(tmp_path):
@@ -238,10 +281,10 @@ def test_official_scores_as_markdown(tmp_path):
     assert official_markdown(summary) == (
         "| System | total | ToyCar | fan |\n"
         "| --- | ---: | ---: | ---: |\n"
-        "| baseline_MSE | **100.00** | **100.00 ± 0.00** | **100.00** |\n"
         "| baseline_GMM | 50.00 | - | 50.00 |\n"
+        "| baseline_MSE | **100.00** | **100.00 ± 0.00** | **100.00** |\n"
     )
-    (one,) = summary.systems[0].of_seeds({2}).machines
+    (one,) = summary.systems[1].of_seeds({2}).machines
     assert one == "ToyCar"
 
 
@@ -285,11 +328,10 @@ def test_scores_without_results_are_left_out(tmp_path):
     put(tmp_path, {"00": 0.5}, score="MAHALA", dataset="DCASE2022T2")
     score_folder(tmp_path, "dev", "baseline", "GMM").mkdir()
     put_scores(tmp_path, 1, "fan", [0, 1, 0, 1, 2, 3])
-    unlabelled = score_folder(tmp_path, "dev", "baseline", "KNN")
     name = ResultName("DCASE2023T2", "fan", "dev", 1, "id(0_)")
-    write_scores(unlabelled / name.scores("00"), ["section_00_0000.wav"], [1.0])
+    write_record(score_folder(tmp_path, "dev", "baseline", "KNN"), make_record("KNN", name))
     summary = summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
-    assert [system.name for system in summary.systems] == ["baseline_MSE", "baseline_KNN"]
+    assert [system.name for system in summary.systems] == ["baseline_KNN", "baseline_MSE"]
     assert official_markdown(summary).splitlines()[2:] == [
         "| baseline_MSE | **100.00** | **100.00** |"
     ]
@@ -299,34 +341,61 @@ def test_where_no_clip_is_labelled_the_systems_stand_without_scores(tmp_path):
     name = ResultName("DCASE2023T2", "fan", "dev", 1, "id(0_)")
     for score in ("MSE", "KNN"):
         folder = score_folder(tmp_path, "dev", "baseline", score)
-        write_scores(folder / name.scores("00"), ["section_00_0000.wav"], [1.0])
+        write_record(folder, make_record(score, name))
     summary = summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
     assert official_markdown(summary).splitlines()[2:] == [
-        "| baseline_MSE | - |", "| baseline_KNN | - |",
+        "| baseline_KNN | - |", "| baseline_MSE | - |",
     ]  # fmt: skip
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_a_damaged_record_is_named(tmp_path):
     path = put(tmp_path, {"00": 0.5, "01": 0.25})
     path.write_text(path.read_text()[:-60])
-    with pytest.raises(UserError, match=rf"{path.name}, line \d: the file is cut off"):
+    with pytest.raises(UserError, match=rf"{re.escape(path.name)}: is no record of a test"):
         summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
 
 
-def test_a_score_file_of_other_clips_is_named(tmp_path):
-    put_scores(tmp_path, 1, "fan", [1, 2, 3])
-    path = next(tmp_path.rglob("anomaly_score_*.csv"))
-    path.write_text("something.wav,1.0\n")
-    with pytest.raises(UserError, match=r"something\.wav") as caught:
-        summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
-    assert str(path) in str(caught.value)
-
-
-def test_machine_types_of_the_other_split_are_left_out(tmp_path, caplog):
+def test_a_machine_type_that_the_data_set_lacks_is_named(tmp_path):
     put(tmp_path, {"00": 0.5}, machine="bandsaw", dataset="DCASE2023T2")
-    put(tmp_path, {"00": 0.5}, machine="fan", dataset="DCASE2023T2")
-    with caplog.at_level(logging.WARNING):
-        summary = summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
-    assert "machine types not in the dev data, left out: bandsaw" in caplog.text
-    (system,) = summary.systems
-    assert list(system.machines) == ["fan"]
+    with pytest.raises(UserError, match="machine type 'bandsaw' is not in the dev data"):
+        summarize(tmp_path, load_challenge("DCASE2023T2"), "dev")
+
+
+def test_results_with_other_limits_of_pauc_are_told(tmp_path, caplog):
+    rows = {"00": 0.5, "01": 0.5, "02": 0.5}
+    put(tmp_path, rows, seed=1)
+    summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
+    assert not caplog.text
+    path = put(tmp_path, rows, seed=2)
+    path.write_text(path.read_text().replace('"max_fpr": 0.1', '"max_fpr": 0.3'))
+    summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
+    assert "pAUC of these results was taken up to different --max_fpr: 0.1, 0.3" in caplog.text
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    values = np.array([[0.25, np.nan], [1.0, 0.5]])
+    record = make_record(
+        "MSE",
+        ResultName("DCASE2022T2", "valve", "dev", 3, "id(0_1_)_wide"),
+        table=ResultTable(("AUC", "pAUC"), ("00", "01"), values),
+        official={"00": {"mix_auc": 0.25, "mix_pauc": math.nan}, "01": {"mix_auc": 1.0}},
+    )
+    record = replace(record, files={"00": SectionFiles("a.csv", "b.csv")}, threshold=None)
+    write_record(tmp_path / "dev_data" / "baseline_MSE", record)
+    ((path, found),) = read_records(tmp_path, "dev")
+    assert path.name == "job_DCASE2022T2valve_test_seed3_id(0_1_)_wide.json"
+    assert (found.sections, found.variant) == (("00", "01"), "wide")
+    assert found.system_name == "baseline_MSE_wide"
+    np.testing.assert_array_equal(found.table.values, values)
+    assert replace(found, table=None, official={}) == replace(record, table=None, official={})
+    np.testing.assert_equal(dict(found.official), dict(record.official))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', "[" * 5000])
+def test_a_file_that_is_no_record_is_named(tmp_path, text):
+    path = tmp_path / "dev_data" / "baseline_MSE" / "job_x.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"job_x\.json: is no record of a test") as caught:
+        list(read_records(tmp_path, "dev"))
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from asd.evaluation.results import SectionScores, section_result
+from asd.evaluation.results import SectionScores, section_metrics
 from asd.report.figures import ScoreGroup, loss_curve, roc_plot, score_plot
 from asd.report.page import save_figure
 
@@ -189,7 +189,7 @@ def test_roc_legend_shows_the_values_of_the_result_table():
     rng = np.random.default_rng(0)
     scores, is_anomaly, is_target = rng.normal(size=80), rng.random(80) < 0.5, rng.random(80) < 0.4
     clips = SectionScores("00", scores, is_anomaly, is_target, np.zeros(80, dtype=int))
-    table = section_result(clips, two_domains=True, max_fpr=0.3)
+    table = section_metrics(clips, two_domains=True, max_fpr=0.3).columns
     domains = {"source": ~is_target, "target": is_target}
     groups = [ScoreGroup("00", d, is_anomaly[own], scores[own]) for d, own in domains.items()]
     (axes,) = roc_plot(groups, max_fpr=0.3).axes

@@ -15,6 +15,7 @@ from asd.audio.features import Feature, Waveform
 from asd.backends.base import Backend
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
+from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
@@ -97,6 +98,7 @@ class EmbeddingSystem(System):
         waves = Waves.place(features, self.torch_device)
         embeddings = embed_clips(frontend, waves, self._width, self.torch_device)
         found: NDArray[np.float32] = embeddings.numpy()
+        refuse_non_finite(found, clips.clips, "embedding")
         return found
 
     def score(
