@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from threading import Lock
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,8 +17,8 @@ Array = NDArray[Any]
 class Feature(Protocol):
     """What a system is given of each clip; `asd.audio.store` keeps what it computes.
 
-    One that gains from several clips at once is also a `BatchFeature`. The word `kind` ends the
-    names of stored files.
+    The word `kind` ends the names of stored files. One with costly preparation is a
+    `PreparedFeature` too, one that gains from several clips at once a `BatchFeature`.
     """
 
     @property
@@ -47,6 +46,21 @@ class Feature(Protocol):
         ------
         UserError
             The clip cannot be used; the message does not name it.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparedFeature(Protocol):
+    """A feature that gets ready once, for all clips: filters, weights."""
+
+    def prepare(self, rate_hz: int) -> None:
+        """Get ready for `compute` at this sampling rate.
+
+        Raises
+        ------
+        UserError
+            The feature's parameters do not go with the sampling rate.
         """
         ...
 
@@ -85,15 +99,16 @@ class LogMelFeature:
     def key(self) -> dict[str, Any]:
         return {"logmel": asdict(self.parameters), "channel": plain_channel(self.channel)}
 
+    def prepare(self, rate_hz: int) -> None:
+        _log_mel(self.parameters, rate_hz)
+
     def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
-        with _BUILDING:  # filters are made, and told of, once
-            log_mel = _log_mel(self.parameters, rate_hz)
+        log_mel = _log_mel(self.parameters, rate_hz)
         frames = [log_mel(samples) for samples in choose_channels(wave, self.channel)]
         return np.stack(frames, axis=1) if self.channel == "all" else frames[0]
 
 
 _log_mel = lru_cache(maxsize=8)(LogMel)
-_BUILDING = Lock()
 
 
 @dataclass(frozen=True)

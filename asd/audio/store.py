@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 from xxhash import xxh3_128_hexdigest
 
-from asd.audio.features import BatchFeature, Feature, Features, Waveform
+from asd.audio.features import BatchFeature, Feature, Features, PreparedFeature, Waveform
 from asd.audio.recording import decode_recording, is_finite, read_content
 from asd.audio.storefile import (
     DamagedStore,
@@ -224,6 +224,8 @@ def _build_store(path: Path, order: _Order) -> None:
     for leftover in path.parent.glob(f".{path.name}.*.part"):  # of runs that were killed
         leftover.unlink(missing_ok=True)
     rate_hz = _read(order.clips[0], order.rate_hz).rate_hz
+    if isinstance(order.feature, PreparedFeature):
+        order.feature.prepare(rate_hz)
     with write_aside(path, durable=False) as aside:
         for in_16_bits in (True, False) if isinstance(order.feature, Waveform) else (False,):
             computed = _compute(order, rate_hz)

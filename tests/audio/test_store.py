@@ -236,12 +236,18 @@ def no_new_files(monkeypatch):
 
 @pytest.mark.parametrize("swap", [swap_contents, swap_names])
 @pytest.mark.parametrize("feature", [FEATURE, Waveform()], ids=lambda feature: feature.kind)
-def test_clips_of_equal_size_and_time_that_are_swapped_are_seen(make_clips, folder, swap, feature):
+@pytest.mark.parametrize("age", ["new files", "old files"])
+def test_clips_of_equal_size_and_time_that_are_swapped_are_seen(
+    make_clips, folder, request, swap, feature, age
+):
+    if age == "old files":  # whose times are believed
+        request.getfixturevalue("no_new_files")
     clips = make_clips(500, 500, 500)
     for clip in clips:
         os.utime(clip.path, ns=(10**18, 10**18))
     before = load_features(clips, feature, folder, threads=1)
     first, second = before.clip(0).copy(), before.clip(1).copy()
+    time.sleep(0.02)  # longer than a step of the clock that files are stamped with
     swap(clips[0].path, clips[1].path)
     for clip in clips:
         os.utime(clip.path, ns=(10**18, 10**18))
@@ -588,6 +594,28 @@ def test_a_feature_from_outside_is_stored_by_its_key(make_clips, folder, no_comp
     no_computing()
     assert_right(load_features(clips, Levels(), folder, threads=1), clips, feature)
     assert all(name.endswith(".levels") for name in stores(folder))
+
+
+class NeedsRate(Levels):
+    def prepare(self, rate_hz):
+        raise UserError(f"--levels: cannot be had at {rate_hz} Hz")
+
+
+def test_a_feature_is_prepared_before_any_clip_and_no_clip_blamed_for_it(make_clips, folder):
+    with pytest.raises(UserError, match=r"^--levels: cannot be had at 16000 Hz"):
+        load_features(make_clips(500), NeedsRate(), folder, threads=1)
+
+
+def test_filters_are_made_and_told_of_once(make_clips, folder, caplog):
+    feature = LogMelFeature(LogMelParameters(n_mels=100, n_fft=256))
+    load_features(make_clips(*range(500, 520)), feature, folder, threads=4)
+    (message,) = caplog.messages
+    assert "mel bands lie between two frequencies" in message
+
+
+def test_a_clip_that_a_feature_cannot_use_is_named(make_clips, folder):
+    with pytest.raises(UserError, match=r"0000_m-n_W\.wav: has 1 channel\(s\)"):
+        load_features(make_clips(500), LogMelFeature(P, "4"), folder, threads=1)
 
 
 def test_a_feature_that_asks_for_several_clips_at_once_gets_them(make_clips, folder):
