@@ -9,9 +9,9 @@ class's keyword parameters, described there:
     labels      NameLabeller (asd/systems/embedding/labellers.py)
     backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
 
-A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path is
-meant from the recipe's folder, or from the current one. Backends that an installed package offers
-through the entry point group "asd.backends" go by their names.
+A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path
+is meant from the recipe's folder, or from the current one. Backends that an installed package
+offers through the entry point group "asd.backends" go by their names.
 """
 
 import re
