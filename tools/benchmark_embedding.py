@@ -115,24 +115,6 @@ class Floor:
         return milliseconds(lambda: layer(x).backward(g))
 
 
-def milliseconds(self, clips: int) -> float:
-        """Per clip, forward and backward passes of a batch."""
-        formats = (torch.contiguous_format, torch.channels_last)
-        total = 0.0
-        for layer, shape in self.layers.items():
-            x = torch.randn(clips, *shape)
-            ways = formats if x.dim() == 4 else formats[:1]
-            total += min(self._pair(layer, x.contiguous(memory_format=way)) for way in ways)
-        return total / clips
-
-    @staticmethod
-    def _pair(layer: nn.Module, x: Tensor) -> float:
-        x.requires_grad_(x.shape[1] > 1)  # spectra get no gradient
-        with torch.no_grad():
-            g = torch.ones_like(layer(x))
-        return milliseconds(lambda: layer(x).backward(g))
-
-
 def milliseconds(work: Callable[[], object]) -> float:
     """Processor time that some work takes, in user and system mode."""
     begin = time.process_time()
