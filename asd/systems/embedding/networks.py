@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, relu
+from torch.nn.functional import relu
 
-from asd.systems.embedding.stem import STEM_CLIPS, pooled_stem
+from asd.systems.embedding.recomputed import Moments, norm_relu_conv, pooled_stem, strided_conv
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
 """(kernel, stride) of the three convolutions over a whole-clip spectrum."""
@@ -66,10 +66,24 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, frequency, time) to (N, width, frequency / stride, time / stride)."""
+        if self.training and x.device.type == "cpu":
+            main, skip = self._recomputing(x)
+            return torch.addcmul(skip, main, self.gate(main))
         x = self.norm1(x)
-        main = _conv_norm(relu(x), self.conv1, self.norm2)
+        main = self.norm2(self.conv1(relu(x)))
         main = self.conv2(main.relu_())
         return torch.addcmul(self.skip(x), main, self.gate(main))
+
+    def _recomputing(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What both convolutions make of x, and what the skip path adds to it.
+
+        The same as below, but for what is kept for the gradient.
+        """
+        main, skip = _norm_relu_conv(x, self.norm1, self.conv1)
+        main, _ = _norm_relu_conv(main, self.norm2, self.conv2)
+        if isinstance(self.skip, nn.Sequential):
+            skip = self.skip[1](skip)
+        return main, skip
 
 
 class SpectrogramNet(nn.Module):
@@ -110,16 +124,10 @@ class SpectrogramNet(nn.Module):
     def _stem(self, x: Tensor) -> Tensor:
         """From (N, 1, bins, frames) to (N, width / 8, about bins / 4, about frames / 4)."""
         if self.training and x.device.type == "cpu":
-            x, mean, variance = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
-            _track(self.stem_norm, mean, variance)
+            x, found = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
+            _track(self.stem_norm, found)
             return x
-        if self.training:
-            return self.pool(self.stem_norm(self.stem(x))).relu_()  # type: ignore[no-any-return]
-        # What follows the maximum has a quarter of the values to do, and the result is the same:
-        # ReLU does not fall, nor does batch norm (whose batch statistics need all of them, though).
-        few = len(x) if x.device.type == "cuda" else STEM_CLIPS
-        x = torch.cat([self.pool(self.stem(part)) for part in torch.split(x, few)])
-        return self.stem_norm(x).relu_()  # type: ignore[no-any-return]
+        return self.pool(self.stem_norm(self.stem(x))).relu_()  # type: ignore[no-any-return]
 
 
 class SpectrumNet(nn.Module):
@@ -157,31 +165,37 @@ class SpectrumNet(nn.Module):
 
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins) to (N, width)."""
-        x = spectra.unsqueeze(1)
+        x = spectra.unsqueeze(2)  # (N, positions, channels)
         for conv, gate in zip(self.convs, self.gates, strict=True):
-            x = conv(x).relu_()
-            x = x * gate(x)
-        x = x.flatten(1)
+            x = _convolved(x, conv).relu_()
+            x = x * gate(x.transpose(1, 2)).transpose(1, 2)
+        x = x.transpose(1, 2).flatten(1)
         for layer in self.layers:
             x = layer(x).relu_()
         embeddings: Tensor = self.head(x)
         return embeddings
 
 
-def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """norm(conv(x)); outside training as one convolution, whose weights the norm scales."""
-    if norm.training:
-        return norm(conv(x))  # type: ignore[no-any-return]
-    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    shift = -norm.get_buffer("running_mean") * scale
-    return conv2d(x, weight, shift, conv.stride, conv.padding)
+def _convolved(x: Tensor, conv: nn.Module) -> Tensor:
+    """conv(x), from and to (N, positions, channels)."""
+    assert isinstance(conv, nn.Conv1d)
+    if x.device.type == "cpu":
+        return strided_conv(x, conv.weight, conv.stride[0])
+    found: Tensor = conv(x.transpose(1, 2))
+    return found.transpose(1, 2)
+
+
+def _norm_relu_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    found = Moments.of(x)
+    _track(norm, found)
+    return norm_relu_conv(x, found, conv.weight, conv.stride[0], norm.eps)
 
 
 @torch.no_grad()
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Let a batch's statistics into the running ones, as batch norm itself does."""
-    for name, value in (("running_mean", mean), ("running_var", variance)):
+def _track(norm: nn.BatchNorm2d, found: Moments) -> None:
+    """Let a batch's moments into the running statistics, as batch norm itself does."""
+    variance = found.variance * (found.n / (found.n - 1))
+    for name, value in (("running_mean", found.mean), ("running_var", variance)):
         norm.get_buffer(name).lerp_(value, norm.momentum or 0.0)
     norm.get_buffer("num_batches_tracked").add_(1)
 

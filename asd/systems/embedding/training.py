@@ -111,7 +111,9 @@ class Training:
         order = torch.randperm(len(data.waves), generator=self.generator)
         total = torch.zeros((), device=self.device)
         for clips in batches(order, self.recipe.batch_size):
-            total += self._step(*data.batch(clips, self.generator)) * len(clips)
+            loss = self._loss(data, clips)
+            self._step(loss)
+            total += loss.detach() * len(clips)
         return float(total.item() / len(order))
 
     def snapshot(self) -> State:
@@ -132,21 +134,29 @@ class Training:
         self.generator.set_state(snapshot["generator"].cpu())
         self.epoch = snapshot["epoch"]
 
-    def _step(self, waves: Tensor, labels: Tensor) -> Tensor:
-        """One step of the optimiser; returns the batch's mean loss, without its gradient."""
+    def _loss(self, data: TrainingSet, clips: Tensor) -> Tensor:
+        """The mean loss of a batch; waves and spectra are freed before its gradient is taken."""
+        features, labels, blocks = self._inputs(data, clips)
+        with _precision(self.device, self.recipe.mixed_precision):
+            embeddings = self.frontend.embed(features)
+        return self.objective(embeddings.float(), labels, blocks, self.generator)  # type: ignore[no-any-return]
+
+    def _inputs(self, data: TrainingSet, clips: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Features of a batch, its labels, and what statistics exchange left of them."""
+        waves, labels = data.batch(clips, self.generator)
         waves = waves.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         waves, labels = self._augmented(waves, labels)
         features, blocks = self._exchanged(self.frontend.features(waves), labels)
-        with _precision(self.device, self.recipe.mixed_precision):
-            embeddings = self.frontend.embed(features)
-        loss = self.objective(embeddings.float(), labels, blocks, self.generator)
+        return features, labels, blocks
+
+    def _step(self, loss: Tensor) -> None:
+        """One step of the optimiser."""
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.clip_gradient)
         self.optimiser.step()
-        return loss.detach()  # type: ignore[no-any-return]
 
     def _augmented(self, waves: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.augment.mixup > 0:

@@ -5,37 +5,6 @@ import torch
 from torch import nn
 
 from asd.systems.embedding.networks import ResidualBlock, SpectrogramNet, SqueezeExcite
-from asd.systems.embedding.stem import pooled_stem
-
-
-@pytest.mark.parametrize("clips", [1, 2, 5])
-def test_pooled_stem_equals_its_layers(clips):
-    torch.manual_seed(clips)
-    spectra = torch.randn(clips, 1, 41, 30) + 0.5
-    conv = nn.Conv2d(1, 4, 7, stride=2, bias=False)
-    norm = nn.BatchNorm2d(4, affine=False)
-    expected = nn.functional.max_pool2d(norm(conv(spectra)).relu(), 3, 2)
-    weights = torch.randn_like(expected)
-    (expected * weights).sum().backward()
-    weight = conv.weight.detach().clone().requires_grad_()
-    got, mean, variance = pooled_stem(spectra, weight, norm.eps)
-    (got * weights).sum().backward()
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(weight.grad, conv.weight.grad, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(0.1 * mean, norm.running_mean, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(0.9 + 0.1 * variance, norm.running_var, rtol=1e-5, atol=1e-6)
-
-
-def test_pooled_stems_statistics_are_right_far_from_zero():
-    """Sums in single precision alone would leave the variance off by 1e-3."""
-    torch.manual_seed(3)
-    spectra = torch.randn(6, 1, 301, 201) + 100
-    weight = torch.zeros(1, 1, 7, 7)
-    weight[..., 3, 3] = 1.0  # the convolution takes every second value as it is
-    _, mean, variance = pooled_stem(spectra, weight, 1e-5)
-    expected = spectra[:, :, 3:-3:2, 3:-3:2].double()
-    torch.testing.assert_close(mean.double(), expected.mean()[None], rtol=1e-7, atol=0)
-    torch.testing.assert_close(variance.double(), expected.var()[None], rtol=2e-4, atol=0)
 
 
 def test_training_tracks_statistics_for_evaluation():

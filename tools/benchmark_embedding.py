@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Time the training of an embedding, beside the floor of its convolutions.
+
+    python tools/benchmark_embedding.py
+    python tools/benchmark_embedding.py --model dis_multispec_scac_trainable --seconds 18
+    python tools/benchmark_embedding.py --peer my_peer.py
+
+Prints milliseconds of processor time and page faults per clip of a training step (noise as clips,
+whole batches, batch after batch, programs in turn), the smallest of all rounds:
+
+    asd             all that a step does, from the crops to the optimiser
+    convolutions    forward and backward passes of the network's convolutions alone, each in the
+                    fastest way known here (PyTorch's memory formats, products of matrices)
+    peer            a step of another program
+
+and the peak memory of a process that trains for an epoch. The file of a peer has a function
+`make_step(seconds, classes)`, which returns a function that takes waves of shape (clips, samples)
+and one-hot labels of shape (clips, classes) and does one step.
+"""
+
+import argparse
+import resource
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from asd.memory import reused_memory
+from asd.systems.embedding.crops import Waves
+from asd.systems.embedding.frontends import SpectralNetwork
+from asd.systems.embedding.recipe import read_recipe
+from asd.systems.embedding.recomputed import strided_conv
+from asd.systems.embedding.training import Training, TrainingSet
+
+RATE_HZ = 16000
+CLASSES = 100
+CPU = torch.device("cpu")
+
+
+def noise(clips: int, seconds: float) -> TrainingSet:
+    """Clips of noise in 16 bits' range, and classes in turn."""
+    samples = int(seconds * RATE_HZ)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.empty(clips * samples).uniform_(-0.5, 0.5, generator=generator)
+    waves = Waves(rows, torch.arange(clips) * samples, torch.full((clips,), samples))
+    return TrainingSet(waves, torch.arange(clips) % CLASSES, CLASSES, samples)
+
+
+def new_training(model: str, seconds: float, batch: int) -> Training:
+    """A training of a recipe that has not begun."""
+    recipe = read_recipe(model)
+    options = replace(recipe.training, epochs=1, batch_size=batch)
+
+    def frontend() -> SpectralNetwork:
+        return SpectralNetwork(int(seconds * RATE_HZ), RATE_HZ, **recipe.frontend.parameters)
+
+    return Training(
+        frontend, recipe.losses, CLASSES, options, recipe.augmentation, seed=0, device=CPU
+    )
+
+
+class Floor:
+    """The convolutions of a frontend, each with an input of the size that it gets."""
+
+    def __init__(self, frontend: SpectralNetwork, waves: Tensor) -> None:
+        self.shapes: dict[nn.Module, torch.Size] = {}
+        layers = [m for m in frontend.modules() if isinstance(m, nn.Conv2d)]
+        hooks = [m.register_forward_hook(self._note) for m in layers]
+        with torch.no_grad():
+            frontend.eval()(waves[:2])  # in training it goes around its modules
+        for hook in hooks:
+            hook.remove()
+        assert set(self.shapes) == set(layers)
+        x = torch.zeros(1, 1, waves.shape[1] // 2 + 1)
+        for layer in frontend.clip_net.convs if frontend.clip_net is not None else ():
+            self.shapes[layer] = x.shape[1:]
+            x = layer(x)
+
+    def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        self.shapes[layer] = inputs[0].shape[1:]
+
+    def milliseconds(self, clips: int) -> float:
+        """Per clip, forward and backward passes of a batch."""
+        total = 0.0
+        for layer, shape in self.shapes.items():
+            x = torch.randn(clips, *shape)
+            total += min(self._images(layer, x) if x.dim() == 4 else self._lines(layer, x))
+        return total / clips
+
+    def _images(self, layer: nn.Module, x: Tensor) -> list[float]:
+        formats = (torch.contiguous_format, torch.channels_last)
+        return [self._pair(layer, x.contiguous(memory_format=way)) for way in formats]
+
+    def _lines(self, layer: nn.Module, x: Tensor) -> list[float]:
+        assert isinstance(layer, nn.Conv1d)
+        swapped = x.transpose(1, 2).contiguous()
+        product = partial(strided_conv, weight=layer.weight, stride=layer.stride[0])
+        learns = x.shape[1] > 1
+        return [self._pair(layer, x), self._pair(product, swapped, learns)]
+
+    @staticmethod
+    def _pair(layer: Callable[[Tensor], Tensor], x: Tensor, learns: bool | None = None) -> float:
+        x.requires_grad_(x.shape[1] > 1 if learns is None else learns)  # spectra get no gradient
+        with torch.no_grad():
+            g = torch.ones_like(layer(x))
+        return milliseconds(lambda: layer(x).backward(g))
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Processor time that some work takes, in user and system mode."""
+    begin = time.process_time()
+    work()
+    return 1000 * (time.process_time() - begin)
+
+
+def faults(work: Callable[[], object]) -> int:
+    """Pages that the operating system gives for some work."""
+    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin
+
+
+@contextmanager
+def memory_kept(wanted: bool) -> Iterator[None]:
+    """Freed memory kept in the process, or not."""
+    if not wanted:
+        yield
+        return
+    with reused_memory():
+        yield
+
+
+def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Name -> milliseconds and page faults per clip, the smallest of all rounds."""
+    data = noise(args.batch, args.seconds)
+    training = new_training(args.model, args.seconds, args.batch)
+    waves = data.waves.rows.view(args.batch, -1)
+    labels = one_hot(data.classes, CLASSES).float()
+    frontend = new_training(args.model, args.seconds, args.batch).frontend
+    assert isinstance(frontend, SpectralNetwork)
+    floor = Floor(frontend, waves)
+    works: dict[str, Callable[[], object]] = {"asd": lambda: training.run_epoch(data)}
+    if args.peer:
+        step = runpy.run_path(str(args.peer))["make_step"](args.seconds, CLASSES)
+        works["peer"] = lambda: step(waves, labels)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for number in range(args.rounds + 1):
+        for name, work in works.items():
+            pages: list[int] = []
+            ms = milliseconds(lambda work=work, pages=pages: pages.append(faults(work)))
+            found.setdefault(name, []).append((ms / args.batch, pages[0] / args.batch))
+        found.setdefault("convolutions", []).append((floor.milliseconds(args.batch), 0.0))
+        if not number:
+            found = {}  # the first round warms up
+    return {name: min(values) for name, values in found.items()}
+
+
+def peak_mb(args: argparse.Namespace) -> float:
+    """Peak memory of a process that trains for an epoch on `--clips` clips."""
+    words = [sys.executable, __file__, "--only_train", "--model", args.model]
+    words += ["--seconds", str(args.seconds), "--batch", str(args.batch)]
+    words += ["--clips", str(args.clips), "--threads", str(args.threads)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def train_only(args: argparse.Namespace) -> None:
+    """Train for an epoch, and print this process's peak memory in MB."""
+    training = new_training(args.model, args.seconds, args.batch)
+    training.run(noise(args.clips, args.seconds), lambda _: None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="dis_spec_scac_trainable", help="recipe")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument("--batch", type=int, default=64, help="clips of a batch")
+    parser.add_argument("--clips", type=int, default=200, help="clips when memory is measured")
+    parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each")
+    parser.add_argument("--peer", type=Path, help="Python file with another program's step")
+    parser.add_argument("--give_back", action="store_true", help="do not keep freed memory")
+    parser.add_argument("--only_train", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    if args.only_train:
+        train_only(args)
+        return
+    with memory_kept(not args.give_back):
+        found = measure(args)
+    own = found["asd"][0]
+    print(
+        f"{args.model}, clips of {args.seconds:g} s, batch {args.batch}, {args.threads} thread(s)"
+    )
+    print("\n| | ms a clip | page faults a clip | ratio to asd |\n|---|---:|---:|---:|")
+    for name, (ms, pages) in found.items():
+        print(f"| {name} | {ms:.1f} | {pages:.0f} | {ms / own:.2f} |")
+    print(f"\npeak memory of a training with {args.clips} clips: {peak_mb(args):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
