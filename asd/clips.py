@@ -27,6 +27,14 @@ class Clip:
         "normal" or "anomaly"; of supplemental clips "machine" or "noise"; None where not known.
     attributes
         What else is known, as one text: "car_A1_spd_28V".
+
+    Examples
+    --------
+    >>> import asd
+    >>> from pathlib import Path
+    >>> clip = asd.Clip(Path("monday.wav"), "pump", label="normal")
+    >>> clip.file_name, clip.domain, clip.is_anomaly
+    ('monday.wav', 'source', False)
     """
 
     path: Path

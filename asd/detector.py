@@ -85,6 +85,21 @@ class Detector:
         The system with its parameters.
     facts
         What it was trained on.
+    normal
+        Machine type -> scores of normal clips, by which it decides.
+    gammas
+        Distributions that the official autoencoder decides by.
+
+    Examples
+    --------
+    >>> import asd
+    >>> model = asd.load(getfixture("fan_model"))
+    >>> model.facts.machines, model.parameters.n_mels
+    (('fan',), 16)
+    >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
+    >>> scores = model.score(fan.test, ["MSE"])
+    >>> set(model.decide(scores, "MSE").tolist()) <= {0, 1}
+    True
     """
 
     entry: SystemEntry
@@ -131,7 +146,7 @@ class Detector:
         >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
         >>> model = asd.create("ae", epochs=1, n_mels=16).fit(fan.train, progress=False)
         >>> model.score(fan.test[:2], ["MSE"])
-        <2 scores of MSE>
+        <ScoreTable: 2 clips of fan; MSE>
         """
         with tqdm(unit="epoch", desc=self.entry.label, disable=not progress) as bar:
 

@@ -28,6 +28,16 @@ class ClipSet(Sequence[Clip]):
         Clips whose names count as classes too, though nothing is learned from their sound.
     year
         The challenge year, where there is one.
+
+    Examples
+    --------
+    >>> import asd
+    >>> from asd.audio.features import Waveform
+    >>> pump = asd.recordings(getfixture("sounds"), machine="pump")
+    >>> pump[:2]
+    <2 clips of pump>
+    >>> pump.select([0]).features(Waveform()).lengths
+    array([3240])
     """
 
     def __init__(

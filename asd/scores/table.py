@@ -31,6 +31,17 @@ class ScoreTable:
         What was scored.
     columns
         Score name -> shape (clips,); kept as float64 that cannot be written to.
+
+    Examples
+    --------
+    >>> import asd
+    >>> from pathlib import Path
+    >>> clips = tuple(asd.Clip(Path(name), "pump") for name in ("a.wav", "b.wav"))
+    >>> table = asd.ScoreTable(clips, {"MSE": [1.5, 0.5]})
+    >>> table
+    <ScoreTable: 2 clips of pump; MSE>
+    >>> table["MSE"].argmax(), table.select([1]).clips[0].file_name
+    (np.int64(0), 'b.wav')
     """
 
     clips: tuple[Clip, ...]
