@@ -369,6 +369,7 @@ FORGED = {
     "a negative length": {"lengths": [12, -8]},
     "too few lengths": {"lengths": [4]},
     "another number of mels": {"frame_shape": [17]},
+    "more mels than the file has room for": {"frame_shape": [10**6]},
     "a text for a shape": {"frame_shape": "x"},
     "an unknown word": {"secret": 1},
     "no sources": {"sources": None},
