@@ -3,7 +3,10 @@
 import pytest
 
 from asd.errors import UserError
-from asd.systems.embedding.recipe import parse_recipe, read_recipe, recipe_names
+from asd.schema.node import Node
+from asd.schema.parameters import plain
+from asd.systems.embedding.recipe import Recipe, parse_recipe
+from asd.systems.registry import find_system, recipe_names
 
 OWN = """\
 frontend:
@@ -35,26 +38,36 @@ def test_the_package_has_the_published_recipes():
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_of_the_package_reads(name):
-    recipe = read_recipe(name)
+    recipe = find_system(name).defaults()
     assert list(recipe.backends.by_name) == ["KNN", "KMEANS", "KNN-SMOTE", "KNN-RESCALE"]
-    assert recipe.input_seconds(2023) == 18
+    assert recipe.input_seconds(2023, 1.0) == 18
     assert recipe.learns == (name != "raw_spec")
     if recipe.learns:
-        assert recipe.training.epochs == 16
-        assert recipe.labels.count_test_names
+        assert recipe.training.epochs == recipe.epochs == 16
+        assert recipe.labels.parameters["count_test_names"] is True
         assert (recipe.augmentation.mixup == 0) == name.endswith("wo_mixup")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_what_a_model_stores_is_the_recipe(name):
+    """Also where `--set` has changed it: a trained model needs no file."""
+    recipe = find_system(name).defaults(["backends.NEAR={class: knn, k_source: 2}", "input_s=3"])
+    assert Node.of_plain(plain(recipe), "model.pt").read(Recipe) == recipe
+
+
+def test_a_recipe_that_learns_nothing_has_no_epochs():
+    assert find_system("raw_spec").defaults().epochs == 0
 
 
 def test_a_recipe_is_read_by_path_and_takes_defaults(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(OWN)
-    recipe = read_recipe(str(path))
+    recipe = find_system(str(path)).defaults()
     assert recipe.frontend.parameters == {"windows": (256, 1024)}
     assert recipe.losses[0].parameters == {"margin": 0.3}
     assert recipe.training.learning_rate == 0.001
     assert recipe.training.batch_size == 64
     assert recipe == parse_recipe(OWN, "elsewhere.yaml")
-    assert recipe.plain() == parse_recipe(OWN, "elsewhere.yaml").plain()
 
 
 MISTAKES = {
@@ -65,26 +78,42 @@ MISTAKES = {
         r"losses\[0\]\.margn: .*did you mean margin",
     ),
     "unknown class": ("ArcFace", "Arcface", r"mine:5: losses\[0\]\.class: .*did you mean ArcFace"),
-    "unknown backend": ("class: knn", "class: kn", r"mine:11: backends\.NEAR\.class: .*mean knn"),
+    "unknown backend": ("class: knn", "class: kn", r"mine:11: backends\.NEAR\.class: .*mean 'knn'"),
     "top level": ("training:", "trainig:", r"mine:7: trainig: unknown key .*mean training"),
-    "too small": ("epochs: 3", "epochs: 0", r"mine:8: training\.epochs: 0 must be at least 1"),
-    "text": ("epochs: 3", "epochs: many", r"mine:8: training\.epochs: 'many' must be a whole"),
-    "fraction": ("epochs: 3", "epochs: 3.5", r"training\.epochs: 3\.5 must be a whole number"),
-    "NaN": ("1e-3", ".nan", r"training\.learning_rate: nan must be above 0"),
-    "no list": ("[256, 1024]", "256", r"mine:3: frontend\.windows: 256 is no list"),
-    "odd window": ("256,", "257,", r"frontend\.windows\[0\]: 257 must be .*a multiple of 2"),
+    "too small": (
+        "epochs: 3",
+        "epochs: 0",
+        r"mine:8: training\.epochs: expected at least 1, got",
+    ),
+    "text": (
+        "epochs: 3",
+        "epochs: many",
+        r"mine:8: training\.epochs: expected a whole number",
+    ),
+    "fraction": (
+        "epochs: 3",
+        "epochs: 3.5",
+        r"training\.epochs: expected a whole number, got",
+    ),
+    "NaN": ("1e-3", ".nan", r"training\.learning_rate: expected a number, got '\.nan'"),
+    "no list": ("[256, 1024]", "{a: 1}", r"mine:3: frontend\.windows: expected one value or a li"),
+    "odd window": (
+        "256,",
+        "257,",
+        r"frontend\.windows\[0\]: expected .*a multiple of 2, got",
+    ),
     "class missing": ("class: knn", "k_source: 1", r"mine:11: backends\.NEAR: key 'class'"),
     "wrong value": (
         "class: knn",
         "class: knn, metric: cos",
-        r"mine:11: backends\.NEAR\.metric: 'cos' is unknown \(did you mean cosine\?\)",
+        r"mine:11: backends\.NEAR\.metric: expected one of .*, got 'cos' \(did you mean cosine\?\)",
     ),
     "twice": ("  epochs: 3", "  epochs: 3\n  epochs: 4", r"mine:9: training\.epochs: stands twice"),
     "score name": ("NEAR:", "N_EAR:", r"mine:11: backends\.N_EAR: score name"),
     "choice": (
         "margin: 0.3",
         "margin_on: all",
-        r"losses\[0\]\.margin_on: 'all' is unknown",
+        r"losses\[0\]\.margin_on: expected one of .*, got 'all'",
     ),
     "taken of": (
         "margin: 0.3",
@@ -94,16 +123,20 @@ MISTAKES = {
     "share": (
         "margin: 0.3",
         "on: statistics_exchange\n    probability: 2",
-        r"mine:7: losses\[0\]\.probability: 2\.0 must be at least 0 and at most 1",
+        r"mine:7: losses\[0\]\.probability: expected 0 to 1, got '2'",
     ),
     "nothing exchanged": (
         "margin: 0.3",
         "probability: 0.5",
         r"mine:6: losses\[0\]\.probability: unknown key",
     ),
-    "not YAML": ("[256, 1024]", "[256, 1024", r"mine:\d+: is not YAML"),
+    "not YAML": ("[256, 1024]", "[256, 1024", r"mine:\d+: not valid YAML"),
     "no losses": ("  - class: ArcFace\n    margin: 0.3", "  []", "must learn from a loss"),
-    "length": ("losses:", "input_s: long\nlosses:", r"mine:4: input_s: 'long' must be a number"),
+    "length": (
+        "losses:",
+        "input_s: long\nlosses:",
+        r"mine:4: input_s: expected by_year or a",
+    ),
 }
 
 
@@ -141,13 +174,67 @@ def test_statistics_exchange_is_a_loss_of_its_own():
 
 def test_names_and_paths_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match="did you mean dis_spec_scac_trainable"):
-        read_recipe("dis_spec_scac_trainabel")
-    with pytest.raises(UserError, match=r"none\.yaml: recipe cannot be read \(No such file"):
-        read_recipe(tmp_path / "none.yaml")
+        find_system("dis_spec_scac_trainabel")
+    with pytest.raises(UserError, match=r"none\.yaml: cannot be read \(No such file.*; check the "):
+        find_system(str(tmp_path / "none.yaml")).defaults()
 
 
-def test_input_length():
-    assert read_recipe("raw_spec").input_seconds(2020) == 11
-    with pytest.raises(UserError, match="not for 2019"):
-        read_recipe("raw_spec").input_seconds(2019)
-    assert parse_recipe("input_s: 2\n" + OWN, "mine").input_seconds(2019) == 2
+def test_the_input_is_as_long_as_the_longest_clip_of_the_year_or_of_the_clips_at_hand():
+    recipe = find_system("raw_spec").defaults()
+    assert recipe.input_seconds(2020, 3.0) == 11
+    assert recipe.input_seconds(2019, 3.0) == 3
+    assert recipe.input_seconds(None, 3.0) == 3
+    assert parse_recipe("input_s: 2\n" + OWN, "mine").input_seconds(2020, 3.0) == 2
+
+
+BACKEND = """\
+from dataclasses import dataclass
+import numpy as np
+from asd.backends import Backend
+from asd.schema.values import Count
+
+
+@dataclass(kw_only=True)
+class Nearest(Backend):
+    k: Count = 1
+
+    def learn(self, rows, is_target):
+        return {"rows": rows}
+
+    def scorer(self, arrays):
+        return lambda rows: np.zeros(len(rows))
+"""
+
+
+def test_a_class_lies_beside_the_recipe_or_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for folder, reference in (("deep", "near.py:Nearest"), ("here", "close:Nearest")):
+        file = tmp_path / folder / f"{reference.partition(':')[0].removesuffix('.py')}.py"
+        file.write_text(BACKEND)
+        recipe = tmp_path / "deep" / f"{folder}.yaml"
+        recipe.write_text(OWN.replace("{class: knn}", f"{{class: '{reference}', k: 3}}"))
+        read = find_system(str(recipe)).defaults()
+        assert read.backends.by_name["NEAR"].kind == f"{file}:Nearest"
+        assert read.backends.by_name["NEAR"].make().k == 3
+        monkeypatch.chdir(tmp_path / "deep")  # what was read is of no folder
+        assert Node.of_plain(plain(read), "model.pt").read(Recipe) == read
+        monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("none_such.py:Nearest", r"mine:11: backends\.NEAR\.class: .*there is no such file"),
+        ("near.py:Nearst", r"mine:11: backends\.NEAR\.class: .* no Nearst \(did you mean Nearest"),
+        ("near.py:np", r"mine:11: backends\.NEAR\.class: .* is no subclass of asd\.backends"),
+        ("near.py:Nearest, k: 0", r"mine:11: backends\.NEAR\.k: expected at least 1, got '0'"),
+        ("near.py:Nearest, j: 0", r"mine:11: backends\.NEAR\.j: unknown key"),
+    ],
+)
+def test_mistakes_about_a_class_of_one_s_own(reference, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "near.py").write_text(BACKEND)
+    with pytest.raises(UserError, match=message):
+        parse_recipe(OWN.replace("class: knn", f"class: {reference}"), "mine")

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features
 from asd.backends import make_backend
 from asd.challenge.names import parse_clip
-from asd.clips import Clip
 from asd.errors import UserError
-from asd.systems.base import Epoch, State
-from asd.systems.embedding.recipe import Recipe, parse_recipe, read_recipe, recipe_names
+from asd.systems.base import MAIN_STAGE, Epoch, State
+from asd.systems.embedding.recipe import Recipe, parse_recipe
 from asd.systems.embedding.system import EmbeddingSystem
 from asd.systems.embedding.thresholds import assign_folds, check_clip_counts
 from asd.systems.embedding.training import batches
+from asd.systems.memory_run import MemoryRun
+from asd.systems.registry import find_system, recipe_names
 
 RATE = 8000
-INPUT_S = 0.5
 TINY = """\
 input_s: 0.5
 frontend: {class: SpectralNetwork, windows: [128], whole_clip: false, width: 16, high_hz: 4000}
@@ -48,7 +49,7 @@ def tone(rng: np.random.Generator, hz: float, seconds: float) -> np.ndarray:
     )
 
 
-def make_clips(seed: int, split: str, label: str = "normal") -> tuple[list[Clip], Features]:
+def make_clips(seed: int, split: str, label: str = "normal") -> ClipSet:
     """Clips of two machine types, with attributes; "ToyB" lies an octave higher."""
     rng = np.random.default_rng(seed)
     clips, waves = [], []
@@ -62,7 +63,15 @@ def make_clips(seed: int, split: str, label: str = "normal") -> tuple[list[Clip]
             waves.append(tone(rng, hz, rng.uniform(0.3, 0.8)))  # shorter and longer than the input
     lengths = np.array([len(wave) for wave in waves])
     starts = np.cumsum(lengths) - lengths
-    return clips, Features(np.concatenate(waves), starts, lengths, RATE)
+    return clip_set(clips, Features(np.concatenate(waves), starts, lengths, RATE))
+
+
+def clip_set(clips, features: Features, **options) -> ClipSet:
+    return ClipSet(clips, lambda *_: features, **options)
+
+
+def features_of(clips: ClipSet) -> Features:
+    return clips.features(EmbeddingSystem(tiny()).inputs()["waveform"])
 
 
 TRAIN = make_clips(1, "train")
@@ -72,13 +81,16 @@ def tiny(text: str = TINY) -> Recipe:
     return parse_recipe(text, "tiny.yaml")
 
 
-def new_system(recipe: Recipe | None = None, **options) -> EmbeddingSystem:
-    return EmbeddingSystem(recipe or tiny(), input_s=INPUT_S, **options)
+def new_system(recipe: Recipe | None = None) -> EmbeddingSystem:
+    return EmbeddingSystem(recipe or tiny())
 
 
-def fit(system: EmbeddingSystem, seed: int = 0, resume: State | None = None) -> list[Epoch]:
+def fit(
+    system: EmbeddingSystem, seed: int = 0, resume: State | None = None, train: ClipSet = TRAIN
+) -> list[Epoch]:
     epochs: list[Epoch] = []
-    system.fit(*TRAIN, seed=seed, on_epoch=epochs.append, resume=resume)
+    snapshots = {} if resume is None else {MAIN_STAGE: resume}
+    system.fit(train, MemoryRun(seed, lambda _, epoch: epochs.append(epoch), snapshots))
     return epochs
 
 
@@ -92,8 +104,8 @@ def fitted() -> EmbeddingSystem:
 
 
 def test_anomalies_score_higher_than_unseen_normal_clips(fitted):
-    normal = fitted.score(*make_clips(2, "test"))
-    anomalous = fitted.score(*make_clips(3, "test", "anomaly"))
+    normal = fitted.score(make_clips(2, "test"))
+    anomalous = fitted.score(make_clips(3, "test", "anomaly"))
     assert set(normal) == set(fitted.score_names) == {"KNN", "KMEANS"}
     for name in fitted.score_names:
         for machine in (slice(0, 24), slice(24, 48)):
@@ -102,7 +114,7 @@ def test_anomalies_score_higher_than_unseen_normal_clips(fitted):
 
 
 def test_embeddings_of_a_class_lie_together(fitted):
-    embeddings = fitted.embed(*make_clips(2, "test"))
+    embeddings = fitted.embed(make_clips(2, "test"))
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     cosine = unit @ unit.T - 2 * np.eye(48)
     group = np.arange(48) // 12
@@ -110,29 +122,44 @@ def test_embeddings_of_a_class_lie_together(fitted):
 
 
 def test_scores_do_not_depend_on_company(fitted):
-    clips, features = make_clips(2, "test")
-    together = fitted.score(clips, features)
+    clips = make_clips(2, "test")
+    together = fitted.score(clips)
     chosen = [47, 3, 30]
-    alone = fitted.score([clips[i] for i in chosen], features.select(chosen))
+    alone = fitted.score(clips.select(chosen))
     for name in fitted.score_names:
         np.testing.assert_allclose(alone[name], together[name][chosen], rtol=1e-3, atol=1e-6)
 
 
 def test_state_gives_the_same_scores(fitted, tmp_path):
     torch.save(fitted.state(), tmp_path / "model.pt")
-    again = new_system(fitted.recipe)
+    again = new_system(fitted.parameters)
     again.load_state(torch.load(tmp_path / "model.pt", weights_only=True))
     test = make_clips(2, "test")
-    for name, scores in fitted.score(*test).items():
-        np.testing.assert_array_equal(again.score(*test)[name], scores)
-        samples = fitted.threshold_samples("held_out", "ToyB")[name]
-        np.testing.assert_array_equal(again.threshold_samples("held_out", "ToyB")[name], samples)
+    for name, scores in fitted.score(test).items():
+        np.testing.assert_array_equal(again.score(test)[name], scores)
+        samples = fitted.normal_scores()["ToyB"][name]
+        np.testing.assert_array_equal(again.normal_scores()["ToyB"][name], samples)
 
 
-def test_threshold_samples_are_scores_of_clips_held_out(fitted):
-    samples = fitted.threshold_samples("held_out", "ToyA")
-    assert samples["KNN"].shape == (24,)
-    assert samples["KNN"].min() > 1e-9  # a clip among its own references would score 0
+def test_normal_scores_are_of_clips_held_out(fitted):
+    table = fitted.normal_scores()["ToyA"]
+    assert table["KNN"].shape == (24,)
+    assert set(table.clips) == {clip for clip in TRAIN if clip.machine == "ToyA"}
+    assert table["KNN"].min() > 1e-9  # a clip among its own references would score 0
+
+
+def test_a_normal_score_is_that_of_its_clip_by_a_backend_without_the_fold(fitted):
+    """The table's clips stand in the order of their scores, fold by fold."""
+    clips = TRAIN.select(TRAIN.by_machine()["ToyB"])
+    embeddings, table = fitted.embed(clips), fitted.normal_scores()["ToyB"]
+    fold = assign_folds(clips.is_target, clips.sections)
+    for number in np.unique(fold):
+        kept, held_out = fold != number, np.flatnonzero(fold == number)
+        backend = make_backend("knn", {})
+        backend.fit(embeddings[kept], clips.is_target[kept])
+        expected = backend.score(embeddings[held_out])
+        found = [table["KNN"][table.clips.index(clips[int(i)])] for i in held_out]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_folds_are_even_and_leave_small_groups_alone():
@@ -160,7 +187,8 @@ def test_the_seed_decides():
 @pytest.mark.parametrize("name", [n for n in recipe_names() if n != "raw_spec"])
 def test_every_recipe_trains_and_resumes_to_the_same_weights(name, tmp_path):
     recipe = replace(
-        read_recipe(name),
+        find_system(name).defaults(),
+        input_s=0.5,
         frontend=tiny(TINY.replace("[128]", "[128, 64]")).frontend,
         training=tiny(TINY.replace("epochs: 3", "epochs: 2")).training,
         backends=tiny(TINY + FOUR).backends,
@@ -168,15 +196,15 @@ def test_every_recipe_trains_and_resumes_to_the_same_weights(name, tmp_path):
     whole = new_system(recipe)
     paths = [tmp_path / f"{number}.pt" for number in (1, 2)]
 
-    def save(epoch: Epoch) -> None:
+    def save(_, epoch: Epoch) -> None:
         torch.save(epoch.snapshot(), paths[epoch.number - 1])
 
-    whole.fit(*TRAIN, seed=3, on_epoch=save)
+    whole.fit(TRAIN, MemoryRun(3, save))
     resumed = new_system(recipe)
     epochs = fit(resumed, seed=3, resume=torch.load(paths[0], weights_only=True))
     assert [epoch.number for epoch in epochs] == [2]
     assert same_weights(whole, resumed)
-    assert set(whole.score(*TRAIN)) == {"KNN", "KMEANS", "KNN-SMOTE", "KNN-RESCALE"}
+    assert set(whole.score(TRAIN)) == {"KNN", "KMEANS", "KNN-SMOTE", "KNN-RESCALE"}
 
 
 def test_raw_spectra_need_no_training():
@@ -184,8 +212,8 @@ def test_raw_spectra_need_no_training():
     frontend = "frontend: {class: PooledSpectrogram, n_fft: 256, mels: 16, high_hz: 4000}\n"
     system = new_system(tiny(frontend + text))
     assert fit(system) == []
-    normal = system.score(*make_clips(2, "test"))["KNN"]
-    anomalous = system.score(*make_clips(3, "test", "anomaly"))["KNN"]
+    normal = system.score(make_clips(2, "test"))["KNN"]
+    anomalous = system.score(make_clips(3, "test", "anomaly"))["KNN"]
     assert np.median(anomalous) > np.max(normal)
 
 
@@ -194,8 +222,10 @@ def test_test_names_count_as_classes_where_the_recipe_says():
     counted = tiny(TINY + "labels: {count_test_names: true}\n")
 
     def scale_of(recipe: Recipe) -> float:
-        epochs = fit(new_system(replace(recipe, losses=tiny_fixed().losses), named=[extra]))
-        return float(epochs[0].snapshot()["training"]["objective"]["losses.0.loss.scale"])
+        system = new_system(replace(recipe, losses=tiny_fixed().losses))
+        train = clip_set(TRAIN.clips, features_of(TRAIN), label_only_clips=[extra])
+        epochs = fit(system, train=train)
+        return float(epochs[0].snapshot()["objective"]["losses.0.loss.scale"])
 
     def tiny_fixed() -> Recipe:
         return tiny(TINY.replace("dynamic: true", "dynamic: false"))
@@ -224,27 +254,23 @@ def test_a_single_clip_left_over_joins_the_batch_before():
 
 
 def test_what_cannot_work_is_said_in_one_line(fitted):
-    clips, features = TRAIN
     one_class = [i for i in range(24) if i < 12 and i % 4 != 3]
     with pytest.raises(UserError, match=r"of one class \(ToyA, 00, pitch_A, source\)"):
-        new_system().fit(
-            [clips[i] for i in one_class], features.select(one_class), seed=0, on_epoch=print
-        )
+        fit(new_system(), train=TRAIN.select(one_class))
+    only = TINY.replace("n_clusters: 2", "n_clusters: 50").replace("  KNN: {class: knn}\n", "")
     with pytest.raises(UserError, match=r"ToyA, KMEANS: .*n_clusters"):
-        fit(new_system(tiny(TINY.replace("n_clusters: 2", "n_clusters: 50"))))
+        fit(new_system(tiny(only)))
+    features = features_of(TRAIN)
     broken = replace(features, rows=np.full_like(features.rows, np.nan))
     with pytest.raises(UserError, match="diverged: the loss of epoch 1 is nan"):
-        new_system().fit(clips, broken, seed=0, on_epoch=lambda _: None)
+        fit(new_system(), train=clip_set(TRAIN.clips, broken))
+    stranger = clip_set([replace(TRAIN[0], machine="ToyC")], features.select([0]))
     with pytest.raises(
         UserError, match=r"ToyC: .* trained on ToyA, ToyB; .* with ToyC, .*es ToyA ToyB$"
     ):
-        fitted.score([replace(clips[0], machine="ToyC")], features.select([0]))
+        fitted.score(stranger)
     with pytest.raises(UserError, match="sampling rate 16000 Hz, the model was trained at 8000"):
-        fitted.score(clips, replace(features, sample_rate_hz=16000))
-    with pytest.raises(UserError, match="stored model is of another recipe"):
-        new_system().load_state(fitted.state())
-    with pytest.raises(UserError, match="stored checkpoint is of another recipe"):
-        fit(new_system(), resume={**fitted.state(), "input_s": 1.0})
+        fitted.score(clip_set(TRAIN.clips, replace(features, sample_rate_hz=16000)))
 
 
 @pytest.mark.parametrize(
@@ -271,17 +297,35 @@ def test_what_cannot_work_is_said_in_one_line(fitted):
         ),
     ],
 )
-def test_too_few_clips_are_noticed_before_training(backend, message):
-    epochs = []
+def test_a_backend_with_too_few_clips_is_left_out_before_training(backend, message, caplog):
     system = new_system(tiny(TINY + f"  LAST: {backend}\n"))
+    told = []
+    system.fit(TRAIN, MemoryRun(0, lambda *_: told.append(caplog.messages.copy())))
+    assert len(told) == 3
     if not message:
-        system.fit(*TRAIN, seed=0, on_epoch=epochs.append)
-        assert len(epochs) == 3
+        assert told[0] == []
+        assert set(system.score(TRAIN)) == {"KNN", "KMEANS", "LAST"}
         return
+    assert told[0] == [f"ToyA, LAST: {message}; it is left out, the others are trained"]
+    assert set(system.score(TRAIN)) == {"KNN", "KMEANS"}
+    again = new_system(system.parameters)
+    again.load_state(system.state())
+    assert (
+        set(again.score(TRAIN)) == set(again.normal_scores()["ToyA"].columns) == {"KNN", "KMEANS"}
+    )
+
+
+def test_too_few_clips_for_all_backends_are_refused_before_training():
+    recipe = tiny(
+        TINY[: TINY.index("  KNN:")] + "  A: {class: kmeans, n_clusters: 19}\n"
+        "  B: {class: kmeans, n_clusters: 99}\n"
+    )
     with pytest.raises(UserError) as error:
-        system.fit(*TRAIN, seed=0, on_epoch=epochs.append)
-    assert str(error.value) == f"ToyA, LAST: {message}"
-    assert not epochs
+        new_system(recipe).fit(TRAIN, MemoryRun(0, lambda *_: pytest.fail("was trained")))
+    assert str(error.value) == (
+        "ToyA, A: 18 source clips, but n_clusters needs 19 or more; add training clips or change "
+        "the backend's parameters (24 before a fifth is held out for the decision threshold)"
+    )
 
 
 @pytest.mark.parametrize("needed", [3, 4, 5, 6, 16])
@@ -299,9 +343,18 @@ def test_the_least_number_that_is_told_is_enough_and_no_more(needed):
 
 
 def test_no_target_clips_is_no_obstacle():
-    clips, features = TRAIN
-    source = [i for i, clip in enumerate(clips) if not clip.is_target]
+    source = TRAIN.select(np.flatnonzero(~TRAIN.is_target))
     system = new_system(tiny(TINY + FOUR))
-    chosen = [clips[i] for i in source], features.select(source)
-    system.fit(*chosen, seed=0, on_epoch=lambda _: None)
-    assert all(np.isfinite(scores).all() for scores in system.score(*chosen).values())
+    fit(system, train=source)
+    assert all(np.isfinite(scores).all() for scores in system.score(source).values())
+
+
+def test_an_input_of_the_year_is_as_long_as_its_longest_clip():
+    recipe = replace(
+        find_system("raw_spec").defaults(["frontend.mels=16"]), backends=tiny().backends
+    )
+    years = {2020: 11.0, None: features_of(TRAIN).lengths.max() / RATE}
+    for year, seconds in years.items():
+        system = new_system(recipe)
+        fit(system, train=clip_set(TRAIN.clips, features_of(TRAIN), year=year))
+        assert system.state()["input_s"] == pytest.approx(seconds)
