@@ -11,6 +11,7 @@ from asd.cli.parsing import (
     add_config,
     add_parameters,
     add_split,
+    given_parameters,
     read_config,
 )
 from asd.errors import UserError
@@ -110,7 +111,7 @@ def _check(args: argparse.Namespace) -> None:
     from asd.submission.check import check
 
     config = read_config(args)
-    wanted = config.challenge if "dataset" in args else None
+    wanted = config.challenge if "dataset" in given_parameters(args) else None
     found = check(args.folder, config.dataset_directory, config.challenge, wanted, args.list)
     _report(found.problems, args.folder)
     print(f"{args.folder}: in order for {found.challenge.name}; {found.basis}")
