@@ -1,6 +1,7 @@
 """A training without files: for the Python API, tables of numbers and tests."""
 
 from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from asd.systems.base import Epoch, Stage, State
@@ -39,7 +40,8 @@ class _MemoryStage:
 
     def report(self, epoch: Epoch) -> None:
         if epoch.number in self.keep:
-            self._kept[epoch.number] = epoch.snapshot()
+            # The tensors of a snapshot are those in training: the next step changes them.
+            self._kept[epoch.number] = deepcopy(epoch.snapshot())
         self.on_epoch(self.name, epoch)
 
     def kept(self) -> Mapping[int, State]:
