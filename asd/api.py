@@ -15,8 +15,9 @@ from asd.clips import LABELS
 from asd.config import load_config
 from asd.detector import Detector
 from asd.errors import UserError
-from asd.evaluation.metrics import official_mean, official_score
+from asd.evaluation.metrics import arithmetic_mean, official_mean, official_score
 from asd.evaluation.results import ResultTable, SectionScores, result_table
+from asd.extensions import absolute_reference
 from asd.jobs.data import machine_clips
 from asd.schema.parameters import parameters_of, with_values
 from asd.scores.table import ScoreTable
@@ -61,6 +62,9 @@ class SplitData(Mapping[str, MachineData]):
 
     def __init__(self, config: Any) -> None:
         self._config = config
+
+    def __contains__(self, machine: object) -> bool:
+        return machine in iter(self)
 
     def __getitem__(self, machine: str) -> MachineData:
         challenge: Challenge = self._config.challenge
@@ -145,8 +149,8 @@ def create(model: str = "ae", *, device: str = "cpu", **parameters: Any) -> Dete
     device
         Where to compute: "cpu", "cuda:0".
     parameters
-        Parameters of the system by name; of a recipe also "training.epochs" and such, as
-        `**{"losses[0].subclusters": 4}`.
+        Parameters of the system by name; of a recipe also any of its keys, such as `input_s=10`
+        or `**{"losses[0].subclusters": 4}`.
 
     Raises
     ------
@@ -163,15 +167,15 @@ def create(model: str = "ae", *, device: str = "cpu", **parameters: Any) -> Dete
     ...
     asd.errors.UserError: ae has no parameter 'epoch' (did you mean epochs?)
     """
-    entry = find_system(model)
+    entry = find_system(absolute_reference(model, Path()))  # stored, and read in other folders
     known = {each.name: each for each in parameters_of(entry.parameters_class())}
-    nested = [f"{key}={_as_yaml(v)}" for key, v in parameters.items() if not key.isidentifier()]
-    changes = {}
+    nested, changes = [], {}
     for name, value in parameters.items():
-        if not name.isidentifier():
-            continue
         if name not in known:
-            raise UserError(f"{entry.label} has no parameter {name!r}{nearest(name, known)}")
+            if entry.recipe is None:
+                raise UserError(f"{entry.label} has no parameter {name!r}{nearest(name, known)}")
+            nested.append(f"{name}={_as_yaml(value)}")
+            continue
         try:
             changes[known[name].path] = known[name].convert(value)
         except ValueError as error:
@@ -205,7 +209,8 @@ class Evaluation:
     tables
         (machine type, score) -> metrics per section.
     official
-        Score -> machine type -> the year's official score; with several machine types also "all".
+        Score -> machine type -> official score by the year's rule; of several machine types also
+        their mean, as "all".
 
     Examples
     --------
@@ -222,15 +227,15 @@ class Evaluation:
     official: Mapping[str, Mapping[str, float]]
 
     def metric(self, name: str, machine: str, score: str) -> float:
-        """Mean of a metric such as "AUC (source)" over the sections of a machine type."""
-        return float(np.mean(self.tables[machine, score].column(name)))
+        """Mean of a metric such as "AUC (source)" over the sections that have it; else nan."""
+        return arithmetic_mean(self.tables[machine, score].column(name))
 
     def __repr__(self) -> str:
         lines = []
         for (machine, score), table in self.tables.items():
             shown = ("AUC", "AUC (source)", "AUC (target)", "pAUC")
             values = [
-                f"{name} {np.mean(table.column(name)):.4f}"
+                f"{name} {self.metric(name, machine, score):.4f}"
                 for name in shown
                 if name in table.columns
             ]
@@ -276,8 +281,7 @@ def evaluate(
     rule = load_year(challenge or "DCASE2026T2").official_score
     tables: dict[tuple[str, str], ResultTable] = {}
     official: dict[str, dict[str, float]] = {}
-    for machine in dict.fromkeys(clip.machine for clip in scores.clips):
-        own = scores.select([i for i, c in enumerate(scores.clips) if c.machine == machine])
+    for machine, own in scores.by_machine():
         for score in own.columns:
             table, parts = result_table(_sections(own, score), max_fpr, f"{machine} {score}")
             tables[machine, score] = table

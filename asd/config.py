@@ -97,6 +97,8 @@ def load_config(
 ) -> Config:
     """Read the parameters of a run.
 
+    A system that a flag names brings its own parameters along, in place of the file's.
+
     Parameters
     ----------
     file
@@ -111,8 +113,6 @@ def load_config(
         "key=value" texts of the flag `--set`.
     use_default_file
         Whether baseline.yaml in the current folder stands in for `file`.
-
-    A system that a flag names brings its own parameters along, in place of the file's.
 
     Raises
     ------
@@ -141,7 +141,8 @@ def load_config(
 def file_model(file: Path | None) -> str:
     """The model that a YAML file names, or the default; for help, so nothing else is checked."""
     try:
-        in_file = _read_file(file) if (file := file or _default_file()) else {}
+        file = file or _default_file()
+        in_file = _read_file(file) if file else {}
     except UserError:
         return RunParameters.model
     return str(in_file.get("model", RunParameters.model))

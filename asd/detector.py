@@ -158,11 +158,31 @@ class Detector:
         return self
 
     def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
-        """A training that only has to be run, alone or beside others (`System.fit_many`)."""
+        """A training that only has to be run, alone or beside others (`System.fit_many`).
+
+        Parameters
+        ----------
+        train
+            Normal clips.
+        run
+            Seed, logs and checkpoints.
+        facts
+            What is to be said of the training clips beside machine types, number and rate.
+
+        Raises
+        ------
+        UserError
+            There is no clip, or a clip's features cannot be computed.
+        """
         if not len(train):
             raise UserError("training: there is no clip to learn from; check the train folder")
+        if len(train.machines) > 1 and self.system.scope != "challenge":
+            raise UserError(
+                f"{self.entry.label}: learns one machine type, the clips are of "
+                f"{', '.join(train.machines)}; train a model for each"
+            )
         rates = {train.features(f).sample_rate_hz for f in self.system.inputs().values()}
-        given = facts or TrainingFacts(seed=run.seed)
+        given = facts or TrainingFacts(seed=run.seed, year=train.year)
         rate = rates.pop() if rates else 0
 
         def store() -> None:
@@ -210,9 +230,11 @@ class Detector:
         Raises
         ------
         UserError
-            The clips' sampling rate is not that of training, a clip cannot be scored, or its score
-            is not finite.
+            The detector has learned nothing, the clips' sampling rate is not that of training, a
+            clip cannot be scored, or its score is not finite.
         """
+        if not self.is_fitted:
+            raise UserError(f"{self.entry.label}: has learned nothing yet; fit it, or load a model")
         wanted = self.wanted_scores(names)
         if not isinstance(clips, ClipSet):
             clips = self._recordings(clips)
@@ -255,11 +277,11 @@ class Detector:
         UserError
             There are too few normal scores for such a decision.
         """
-        decisions = np.zeros(len(scores), dtype=int)
-        for machine in dict.fromkeys(clip.machine for clip in scores.clips):
-            own = np.array([clip.machine == machine for clip in scores.clips])
-            decisions[own] = scores[score][own] > self.threshold(machine, score, quantile)
-        return decisions
+        machines = dict.fromkeys(clip.machine for clip in scores.clips)
+        above = {machine: self.threshold(machine, score, quantile) for machine in machines}
+        limits = np.array([above[clip.machine] for clip in scores.clips])
+        # Rounded, so that the files of the scores give the same decisions.
+        return (scores.rounded()[score] > limits).astype(int)
 
     def threshold(self, machine: str, score: str, quantile: float) -> float:
         """The score above which a clip of a machine type is decided anomalous.
@@ -270,12 +292,17 @@ class Detector:
         Raises
         ------
         UserError
-            There are too few normal scores for such a decision.
+            There are too few normal scores for such a decision, or none of this machine type.
         """
         if machine in self.gammas:
             return self._gamma_threshold(machine, score, quantile)
-        normal = self.normal.get(machine)
-        values = normal[score] if normal is not None else np.empty(0)
+        if machine not in self.normal:
+            known = ", ".join(self.normal) or "none"
+            raise UserError(
+                f"{machine} {score}: it decides by normal scores, and has those of {known}; "
+                "decide on clips of such a machine type only, or set --decision_threshold none"
+            )
+        values = self.normal[machine][score]
         try:
             return ConformalRule(values).threshold(1 - quantile)
         except UserError as error:

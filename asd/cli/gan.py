@@ -20,6 +20,9 @@ from asd.systems.registry import SYSTEMS
 
 _MODELS = {"gan": "GAN", "bigan": "BiGAN"}
 
+_FRAMES_OF = "DCASE2023T2-AE"
+"""The system whose frame vectors are written."""
+
 _PUBLISHED = {
     "batch_size": 50, "epochs": 50, "learning_rate": 1e-5, "w": 0.1, "d": 1.0, "methods": ("FM",),
 }  # fmt: skip
@@ -123,7 +126,7 @@ def _add_features(commands: Any) -> None:
     add_config(command)
     for each in (
         *parameters_of(RunParameters),
-        *parameters_of(SYSTEMS["DCASE2023T2-AE"].parameters_class()),
+        *parameters_of(SYSTEMS[_FRAMES_OF].parameters_class()),
     ):
         if each.role in ("data", "features"):
             add_parameter(command, each)
@@ -132,5 +135,5 @@ def _add_features(commands: Any) -> None:
 def _features(args: argparse.Namespace) -> None:
     from asd.jobs.tables import export_features
 
-    for path in export_features(read_config(args), args.output):
+    for path in export_features(read_config(args, model=_FRAMES_OF), args.output):
         print(path)

@@ -149,9 +149,7 @@ def embed(config: Config, parts: Sequence[Part], out: Path) -> None:
         raise UserError(f"--out: {out} must end in .npz")
     embedder = getattr(config.entry.system_class(), "embed", None)
     if embedder is None:
-        raise UserError(
-            f"--model: {config.entry.label} has no embeddings; choose a recipe with a backend"
-        )
+        raise UserError(f"--model: {config.entry.label} has no embeddings; choose a recipe")
     check_dataset(config)
     (job,) = plan_jobs(config)  # a model of the whole challenge: there is one
     system = load_detector(job).system

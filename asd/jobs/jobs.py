@@ -123,8 +123,9 @@ def _suffix(stage: str) -> str:
 def plan_jobs(config: Config) -> list[Job]:
     """The models of a run.
 
-    One model per machine type and section, as the public scripts train them; with `--use_ids` one
-    per machine type over those sections; one for all where the system covers a whole challenge.
+    As the system's scope says: one model per machine type and section, as the public scripts train
+    them, one per machine type, or one for all; with `--use_ids` one per machine type over those
+    sections.
 
     Raises
     ------
@@ -133,14 +134,15 @@ def plan_jobs(config: Config) -> list[Job]:
         sections are chosen for a model of all.
     """
     machines = config.machines
-    if config.entry.system_class().scope == "challenge":
+    scope = config.entry.system_class().scope
+    if scope == "challenge":
         if config.use_ids:
             raise UserError(
                 f"--use_ids: {config.entry.label} learns from all sections of all machine "
                 "types together; leave it out"
             )
         return [Job(config, machines, (), config.model_name_suffix)]
-    jobs = [job for machine in machines for job in _machine_jobs(config, machine)]
+    jobs = [job for machine in machines for job in _machine_jobs(config, machine, scope)]
     if config.model_name_suffix and len(jobs) > len(machines):
         raise UserError(
             f"--model_name_suffix: {config.model_name_suffix!r} would name the models of several "
@@ -149,10 +151,12 @@ def plan_jobs(config: Config) -> list[Job]:
     return jobs
 
 
-def _machine_jobs(config: Config, machine: str) -> list[Job]:
+def _machine_jobs(config: Config, machine: str, scope: str) -> list[Job]:
     known = config.challenge.split(config.split).sections[machine]
     if config.use_ids:
         groups = [tuple(f"{number:02}" for number in config.use_ids)]
+    elif scope == "machine":
+        groups = [known]
     else:
         groups = [(section,) for section in known]
     for section in (section for group in groups for section in group):

@@ -139,8 +139,11 @@ def _identity(job: Job, train: ClipSet, system: System) -> dict[str, Any]:
     config = job.config
     rates = {train.features(feature).sample_rate_hz for feature in system.inputs().values()}
     return {
+        # The class alone: the file of a user's own may have been moved.
+        "system": config.entry.system.rpartition(":")[2],
         "dataset": config.dataset,
-        "split": config.split,
+        # Development and evaluation data share a model of all machine types.
+        "split": "" if job.covers_challenge else config.split,
         "seed": config.seed,
         "machines": list(train.machines),
         "sections": list(job.sections),

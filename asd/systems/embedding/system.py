@@ -129,7 +129,7 @@ class EmbeddingSystem(System):
         return scores
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
-        """Scores of held-out training clips, see `thresholds.held_out_scores`."""
+        """Scores of held-out training clips, see `thresholds.held_out_table`."""
         return self._normal
 
     def state(self) -> State:
