@@ -122,11 +122,9 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1000 * (time.process_time() - begin)
 
 
-def faults(work: Callable[[], object]) -> int:
-    """Pages that the operating system gives for some work."""
-    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    work()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin
+def page_faults() -> int:
+    """Pages that the operating system has given to this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 @contextmanager
@@ -155,9 +153,10 @@ def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for number in range(args.rounds + 1):
         for name, work in works.items():
-            pages: list[int] = []
-            ms = milliseconds(lambda work=work, pages=pages: pages.append(faults(work)))
-            found.setdefault(name, []).append((ms / args.batch, pages[0] / args.batch))
+            before = page_faults()
+            ms = milliseconds(work)
+            pages = page_faults() - before
+            found.setdefault(name, []).append((ms / args.batch, pages / args.batch))
         found.setdefault("convolutions", []).append((floor.milliseconds(args.batch), 0.0))
         if not number:
             found = {}  # the first round warms up
