@@ -181,7 +181,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Detector:
     --------
     >>> import asd
     >>> asd.load(getfixture("fan_model")).score([getfixture("any_wav")])
-    <1 score of MSE, MAHALA, MAHALA-FRAME>
+    <ScoreTable: 1 clips of fan; MSE, MAHALA, MAHALA-FRAME>
     """
     return Detector.load(Path(path), device=device)
 

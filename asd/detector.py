@@ -131,7 +131,7 @@ class Detector:
         >>> fan = asd.load_challenge("DCASE2023T2", getfixture("tiny_data")).dev["fan"]
         >>> model = asd.create("ae", epochs=1, n_mels=16).fit(fan.train, progress=False)
         >>> model.score(fan.test[:2], ["MSE"])
-        <2 scores of MSE>
+        <ScoreTable: 2 clips of fan; MSE>
         """
         with tqdm(unit="epoch", desc=self.entry.label, disable=not progress) as bar:
 
@@ -284,7 +284,7 @@ class Detector:
         if machine not in self.normal:
             known = ", ".join(self.normal) or "none"
             raise UserError(
-                f"{machine} {score}: it decides by normal scores, and has those of {known}; "
+                f"{machine} {score}: the model has normal scores to decide by only of: {known}; "
                 "decide on clips of such a machine type only, or set --decision_threshold none"
             )
         values = self.normal[machine][score]
