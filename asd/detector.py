@@ -299,7 +299,7 @@ class Detector:
         if machine not in self.normal:
             known = ", ".join(self.normal) or "none"
             raise UserError(
-                f"{machine} {score}: it decides by normal scores, and has those of {known}; "
+                f"{machine} {score}: the model has normal scores to decide by only of: {known}; "
                 "decide on clips of such a machine type only, or set --decision_threshold none"
             )
         values = self.normal[machine][score]

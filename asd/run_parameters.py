@@ -66,11 +66,8 @@ class RunParameters:
 
     model: str = parameter(
         "DCASE2023T2-AE",
-        "the system: DCASE2023T2-AE, ae (the same, beside others), BiGAN, GAN, a recipe "
-        "(dis_multispec_scac_trainable, dis_spec_adacos_fixed, dis_spec_adacos_fixed_wo_mixup, "
-        "dis_spec_featex, dis_spec_scac_fixed, dis_spec_scac_trainable, dis_spec_subspaceloss, "
-        "raw_spec), the path of a recipe of your own, which ends in .yaml, or a class of your own "
-        "as my_file.py:MySystem",
+        "the system: a name, the path of a recipe of your own, which ends in .yaml, or a class of "
+        "your own as my_file.py:MySystem",
         role="training",
     )
     score: str = parameter(

@@ -14,6 +14,7 @@ from asd.cli.parsing import (
     add_set,
     add_split,
     given_parameters,
+    help_of,
     read_config,
     without_parameters,
 )
@@ -117,7 +118,7 @@ def _add_run(commands: Any) -> None:
     group = command.add_argument_group("comparison")
     (model,) = (each for each in parameters_of(RunParameters) if each.name == "model")
     group.add_argument("--model", nargs="+", default=[], metavar="NAME",
-                       help=f"{model.help}; several are compared "
+                       help=f"{help_of(model)}; several are compared "
                        f"(default: {model.default})")  # fmt: skip
     group.add_argument("--seeds", nargs="+", default=[], metavar="INT",
                        help="in place of --seed: run with each of these, and end in a table of "

@@ -11,7 +11,7 @@ from asd.config import Config, load_config
 from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.parameters import Parameter, parameters_of
-from asd.systems.registry import owners_of
+from asd.systems.registry import SYSTEMS, owners_of, recipe_names
 from asd.words import nearest_flag
 
 _DEST = "parameter "
@@ -118,7 +118,7 @@ def add_parameter(group: Any, each: Parameter, default: Any = None) -> None:
     options: dict[str, Any] = {
         "dest": _DEST + each.name,
         "default": argparse.SUPPRESS,
-        "help": f"{each.help}{unit}{shown}".replace("%", "%%"),
+        "help": f"{help_of(each)}{unit}{shown}".replace("%", "%%"),
     }
     if each.is_switch:
         options["action"] = "store_true"
@@ -129,6 +129,13 @@ def add_parameter(group: Any, each: Parameter, default: Any = None) -> None:
     elif options.get("metavar") == "BOOL":
         options |= {"nargs": "?", "const": "True"}
     group.add_argument(*reversed(each.flags), **options)  # the usual spelling first
+
+
+def help_of(each: Parameter) -> str:
+    """What help says of a parameter; of the model, also which names there are."""
+    if each.name != "model":
+        return each.help
+    return f"{each.help}; names: {', '.join((*SYSTEMS, *recipe_names()))}"
 
 
 def _default_text(default: Any) -> str:
