@@ -22,9 +22,10 @@ _VECTORS = {"gan": "GAN", "bigan": "BiGAN"}
 _IMAGES = {"gan": "GAN-IMAGE", "bigan": "BiGAN-IMAGE"}
 
 _PUBLISHED = {"epochs": 50, "learning_rate": 1e-5, "w": 0.1, "d": 1.0, "methods": ("FM",)}
-"""Parameters of the experiments on KDD Cup 99 and MNIST, as published."""
-_KDD = {**_PUBLISHED, "batch_size": 50}
-_MNIST = {**_PUBLISHED, "batch_size": 100, "cycle": 0.0, "search_steps": 500}
+KDD_PARAMETERS = {**_PUBLISHED, "batch_size": 50}
+"""Parameters of the experiment on KDD Cup 99, as published."""
+MNIST_PARAMETERS = {**_PUBLISHED, "batch_size": 100, "cycle": 0.0, "search_steps": 500}
+"""Parameters of the experiment on MNIST, as published."""
 _PUBLISHED_SEED = 42
 
 _OF_ABLATION = (
@@ -125,7 +126,7 @@ def _add_gan_mnist(data: Any, name: str) -> None:
     command.add_argument("--file", type=Path, metavar="FILE",
                          help="an .npz file with x_train, y_train, x_test, y_test, in place of the "
                          "download")  # fmt: skip
-    _add_published(command, _IMAGES[name], _MNIST)
+    _add_published(command, _IMAGES[name], MNIST_PARAMETERS)
 
 
 def _add_gan_kdd(data: Any, name: str) -> None:
@@ -139,7 +140,7 @@ def _add_gan_kdd(data: Any, name: str) -> None:
     command.add_argument("--unscaled", action="store_true",
                          help="leave the columns as they are, which is what the authors' program "
                          "does; else each is brought to 0 ... 1")  # fmt: skip
-    _add_published(command, _VECTORS[name], _KDD)
+    _add_published(command, _VECTORS[name], KDD_PARAMETERS)
 
 
 def _add_ablate(experiments: Any) -> None:
@@ -199,14 +200,14 @@ def _published_options(args: argparse.Namespace, model: str, published: dict[str
 
 
 def _gan_mnist(args: argparse.Namespace) -> None:
-    config, options = _published_options(args, _IMAGES[args.gan], _MNIST)
+    config, options = _published_options(args, _IMAGES[args.gan], MNIST_PARAMETERS)
     from asd.jobs.tables import run_mnist
 
     print(run_mnist(args.gan, options, args.label, args.file, config))
 
 
 def _gan_kdd(args: argparse.Namespace) -> None:
-    config, options = _published_options(args, _VECTORS[args.gan], _KDD)
+    config, options = _published_options(args, _VECTORS[args.gan], KDD_PARAMETERS)
     from asd.jobs.tables import run_kdd
 
     found = run_kdd(args.gan, options, scale=not args.unscaled, config=config)

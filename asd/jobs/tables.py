@@ -301,8 +301,10 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
     for row in rows:
         key = (row.machine, row.section, row.variant, row.score)
         groups.setdefault(key, []).append(row)
-    heads: tuple[str, ...] = ("machine", "section", "learned from", "score", "seeds", "AUC source", "AUC target",
-             "pAUC", "error / mean's")  # fmt: skip
+    heads: tuple[str, ...] = (
+        "machine", "section", "learned from", "score", "seeds", "AUC source", "AUC target",
+        "pAUC", "error / mean's",
+    )  # fmt: skip
     lines = [heads]
     for key, found in groups.items():
         means = [

@@ -195,5 +195,6 @@ class ImageGanParameters(SearchParameters, ImageParameters):
 
 IMAGES_AS_PUBLISHED = {
     "learning_rate": 1e-5, "ema_warm_up": False, "scaling": "published", "cycle": 0.0,
+    "target_share": 0.0,
 }  # fmt: skip
 """Where the program that these networks come from differs from the defaults here."""

@@ -85,6 +85,8 @@ class AdversarialSystem(System):
         UserError
             There is no clip, one is shorter than a vector, or training diverged.
         """
+        if not len(train):
+            raise UserError("training: there is no clip to learn from; check the train folder")
         features = train.features(self.parameters.feature())
         self._check_lengths(train, features)
         self.train(features, run, np.array([clip.is_target for clip in train]))
@@ -100,6 +102,7 @@ class AdversarialSystem(System):
         is_target
             Of each clip, shape (clips,).
         """
+        self._rule()  # a mistake in the score's parameters is said before training, not after
         self._seed = run.seed
         self._mean, self._deviation = self._statistics(features)
         vectors = self._vectors(features, self.parameters.frame_hop_length)
