@@ -58,8 +58,10 @@ def score_variant(
     if adversary or cycle:
         chosen.parameters = replace(
             system.parameters,
-            adversary=(system.parameters.adversary or 1.0) if adversary else 0.0,
-            cycle=(system.parameters.cycle or 10.0) if cycle else 0.0,
+            adversary=(system.parameters.adversary or type(system.parameters).adversary)
+            if adversary
+            else 0.0,
+            cycle=(system.parameters.cycle or type(system.parameters).cycle) if cycle else 0.0,
         )
     else:
         chosen.parameters = replace(system.parameters, adversary=1.0, epochs=0)

@@ -120,6 +120,7 @@ def score_digits(
     learning_rate: float = 1e-5,
     seed: int = 42,
     cycle: float = 0.0,
+    ema_warm_up: bool = False,
     search_steps: int = 500,
     device: str = "cpu",
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -130,7 +131,7 @@ def score_digits(
     ----------
     model
         "bigan" or "gan".
-    method, w, d, epochs, batch_size, learning_rate, cycle, search_steps
+    method, w, d, epochs, batch_size, learning_rate, cycle, ema_warm_up, search_steps
         As in `ImageBiganParameters` and `ImageGanParameters`; the defaults are published.
     device
         Where to compute.
@@ -150,7 +151,7 @@ def score_digits(
     shared: dict[str, Any] = {
         "frames": SIDE, "n_mels": SIDE, "epochs": epochs, "batch_size": batch_size,
         "learning_rate": learning_rate, "w": w, "d": d, "methods": (method,),
-        "ema_warm_up": False, "scaling": "published", "target_share": 0.0,
+        "ema_warm_up": ema_warm_up, "scaling": "published", "target_share": 0.0,
     }  # fmt: skip
     system: ImageBiGAN | ImageGAN
     if model == "bigan":

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import batch_norm, leaky_relu, pad, relu
 
 from asd.systems.gan.dropout import DropoutDraws, dropout
+from asd.systems.gan.networks import Dense
 from asd.systems.gan.parameters import IMAGE_SIDE
 
 LEAK = 0.1
@@ -101,7 +102,7 @@ class ImageEncoder(nn.Module):
         self.norm2 = BatchNorm(64)
         self.conv3 = nn.Conv2d(64, 128, 3, stride=2)
         self.norm3 = BatchNorm(128)
-        self.last = nn.Linear(128 * size.small_values, latent)
+        self.last = Dense(128 * size.small_values, latent)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, values) -> (batch, latent)."""
@@ -118,9 +119,9 @@ class ImageGenerator(nn.Module):
     def __init__(self, size: ImageSize, latent: int) -> None:
         super().__init__()
         self.size = size
-        self.dense1 = nn.Linear(latent, 1024)
+        self.dense1 = Dense(latent, 1024)
         self.norm1 = BatchNorm(1024)
-        self.dense2 = nn.Linear(1024, 128 * size.small_values)
+        self.dense2 = Dense(1024, 128 * size.small_values)
         self.norm2 = BatchNorm(128 * size.small_values)
         self.conv3 = nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1)
         self.norm3 = BatchNorm(64)
@@ -144,9 +145,9 @@ class ImagePairDiscriminator(nn.Module):
         self.conv1 = nn.Conv2d(1, 64, 4, stride=2, padding=1)
         self.conv2 = nn.Conv2d(64, 64, 4, stride=2, padding=1)
         self.norm2 = BatchNorm(64)
-        self.latent = nn.Linear(latent, 512)
-        self.joint = nn.Linear(64 * size.small_values + 512, 1024)
-        self.last = nn.Linear(1024, 1)
+        self.latent = Dense(latent, 512)
+        self.joint = Dense(64 * size.small_values + 512, 1024)
+        self.last = Dense(1024, 1)
 
     def forward(
         self, x: Tensor, z: Tensor, draws: DropoutDraws | None = None
@@ -171,9 +172,9 @@ class ImageDiscriminator(nn.Module):
         self.conv1 = nn.Conv2d(1, 64, 4, stride=2, padding=1)
         self.conv2 = nn.Conv2d(64, 64, 4, stride=2, padding=1)
         self.norm2 = BatchNorm(64)
-        self.joint = nn.Linear(64 * size.small_values, 1024)
+        self.joint = Dense(64 * size.small_values, 1024)
         self.norm3 = BatchNorm(1024)
-        self.last = nn.Linear(1024, 1)
+        self.last = Dense(1024, 1)
 
     def forward(
         self,
@@ -190,7 +191,7 @@ class ImageDiscriminator(nn.Module):
 def initialise_images(network: nn.Module, random: Generator) -> None:
     """Normal weights of deviation 0.02 and zero biases (published), drawn from `random`."""
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, Dense)):
             nn.init.normal_(module.weight, std=DEVIATION, generator=random)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -290,9 +290,10 @@ class ImageBiGANNetworks(BiGANNetworks):
 
     def __init__(self, size: ImageSize, latent: int, random: Generator) -> None:
         nn.Module.__init__(self)
-        self.encoder = ImageEncoder(size, latent)
-        self.generator = ImageGenerator(size, latent)
-        self.discriminator = ImagePairDiscriminator(size, latent)
+        with torch.random.fork_rng(devices=[]):  # convolutions draw weights of their own at first
+            self.encoder = ImageEncoder(size, latent)
+            self.generator = ImageGenerator(size, latent)
+            self.discriminator = ImagePairDiscriminator(size, latent)
         initialise_images(self, random)
 
     def _judge(
@@ -327,8 +328,9 @@ class ImageGANNetworks(GANNetworks):
 
     def __init__(self, size: ImageSize, latent: int, random: Generator) -> None:
         nn.Module.__init__(self)
-        self.generator = ImageGenerator(size, latent)
-        self.discriminator = ImageDiscriminator(size)
+        with torch.random.fork_rng(devices=[]):  # as in the BiGAN
+            self.generator = ImageGenerator(size, latent)
+            self.discriminator = ImageDiscriminator(size)
         initialise_images(self, random)
 
     def _judge(

@@ -23,7 +23,7 @@ class AdversarialParameters(LogMelInput):
     frames: Count = parameter(1, "frames in a feature vector", role="features")
     frame_hop_length: Count = parameter(1, "frames between feature vectors", role="features")
     epochs: Count = parameter(
-        20,
+        10,
         "passes over the training data",
         role="training",
         flags=("--nb_epochs",),
@@ -95,7 +95,7 @@ class ObjectiveParameters:
     """What the encoder and the generator of a BiGAN learn from."""
 
     cycle: NonNegative = parameter(
-        10.0,
+        20.0,
         "weight of the reconstruction: encoder and generator also learn to give back what they "
         "are given (published: 0, which does not detect anything in machine sounds)",
         role="training",

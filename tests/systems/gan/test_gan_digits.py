@@ -84,7 +84,9 @@ def test_an_unseen_digit_is_found():
     images, digits = drawn_digits(160)
     x = images.reshape(160, 784).astype(np.float32) / 255
     table = split_digits(x, digits, 3)
-    scores = score_digits(table, epochs=4, batch_size=20, learning_rate=1e-3, cycle=10.0)
+    scores = score_digits(
+        table, epochs=8, batch_size=20, learning_rate=1e-3, cycle=50.0, ema_warm_up=True
+    )
     assert precision_recall_area(scores, table.y_test) > 0.95
     with pytest.raises(UserError, match="'vae' is not known"):
         score_digits(table, model="vae")

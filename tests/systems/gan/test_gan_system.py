@@ -3,7 +3,6 @@
 import io
 import logging
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,13 +151,11 @@ def test_a_cpus_checkpoint_goes_on_with_its_random_numbers_on_another_device(cls
         x = torch.zeros(6, 8 if cls in (BiGAN, GAN) else 16, device=device)[trainer._order(6)]
         losses = trainer.step(x, x)
         assert {loss.device.type for loss in losses.values()} == {device}
-        states.append((trainer.random.get_state(), torch.tensor(trainer.draws.state())))
-    for first, second, before in zip(
-        *states, (epochs[0][1]["random"], torch.tensor(epochs[0][1]["dropout"])), strict=True
-    ):
-        assert torch.equal(first, second)
-        if cls is not ImageGAN or before is epochs[0][1]["random"]:  # that one has no dropout
-            assert not torch.equal(first, before)
+        states.append((trainer.random.get_state().tolist(), trainer.draws.state()))
+    before = epochs[0][1]["random"].tolist(), epochs[0][1]["dropout"]
+    assert states[0] == states[1]
+    assert states[0][0] != before[0]
+    assert (states[0][1] != before[1]) == (cls is not ImageGAN)  # that one has no dropout
 
 
 @pytest.mark.parametrize("cls", SYSTEMS)
@@ -446,7 +443,7 @@ def test_the_defaults_detect_faults_in_both_domains():
     """A short training on synthetic sound; a detector that learned nothing gets 0.5 or less.
 
     Levels vary more from clip to clip than the fault lifts them: the distance from the mean tells
-    little. Seeds 1 to 3 gave at least AUC_SOURCE and AUC_TARGET.
+    little.
     """
     source, target = machine_sound(40, 0), machine_sound(4, 1, tone=25)
     names = [f"section_00_source_train_normal_{i:04}.wav" for i in range(40)]
@@ -455,7 +452,7 @@ def test_the_defaults_detect_faults_in_both_domains():
     training = Features(
         np.concatenate([source, target]).reshape(-1, 32), np.arange(44) * 40, np.full(44, 40), 16000
     )
-    system = BiGAN(replace(BiGAN.Parameters(), epochs=20))
+    system = BiGAN(BiGAN.Parameters())
     system.fit(clip_set(clips, training), MemoryRun(1))
     tested = [
         machine_sound(25, 2 + i, louder, tone)
