@@ -130,9 +130,11 @@ MISTAKES = {
     "summarize DCASE2023T2 -d --epochs 3": "unknown argument '--epochs'",
     "synthesize -d --test x": "--test: invalid int value: 'x'; see asd synthesize --help",
     "download -d --parts trian": "--parts: unknown 'trian'; did you mean train?; choose from train",
-    "gan bgan kdd run": "gan: unknown 'bgan'; did you mean bigan?; choose from gan, bigan",
-    "gan bigan dcas run": "DATA: unknown 'dcas'; did you mean dcase?; choose from dcase, kdd",
-    "gan bigan": "the following arguments are required: DATA; see asd gan --help",
+    "gan bgan kdd run": "SYSTEM: unknown 'bgan'; did you mean bigan?; choose from gan, "
+    "bigan, ablate",
+    "gan bigan dcas run": "DATA: unknown 'dcas'; did you mean dcase?; choose from dcase, "
+    "mnist, kdd",
+    "gan bigan": "the following arguments are required: DATA; see asd gan bigan --help",
     "import-baseline": "the following arguments are required: FOLDER",
 }
 

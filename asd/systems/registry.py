@@ -103,15 +103,25 @@ _AUTOENCODER = (
     "asd.systems.autoencoder.system:Autoencoder",
     "asd.systems.autoencoder.parameters:AutoencoderParameters",
 )
-_GAN = "asd.systems.gan.parameters:GanParameters"
+_GAN = "asd.systems.gan.system:"
+_GAN_PARAMETERS = "asd.systems.gan.parameters:"
 
 SYSTEMS: Mapping[str, SystemEntry] = {
     entry.name: entry
     for entry in (
         SystemEntry("DCASE2023T2-AE", *_AUTOENCODER, export_dir="baseline", score="MSE"),
         SystemEntry("ae", *_AUTOENCODER, export_dir="ae"),
-        SystemEntry("BiGAN", "asd.systems.gan.system:BiGAN", _GAN, "BiGAN"),
-        SystemEntry("GAN", "asd.systems.gan.system:GAN", _GAN, "GAN"),
+        SystemEntry("BiGAN", f"{_GAN}BiGAN", f"{_GAN_PARAMETERS}BiganParameters", "BiGAN"),
+        SystemEntry("GAN", f"{_GAN}GAN", f"{_GAN_PARAMETERS}GanParameters", "GAN"),
+        SystemEntry(
+            "BiGAN-IMAGE",
+            f"{_GAN}ImageBiGAN",
+            f"{_GAN_PARAMETERS}ImageBiganParameters",
+            "BiGAN-IMAGE",
+        ),
+        SystemEntry(
+            "GAN-IMAGE", f"{_GAN}ImageGAN", f"{_GAN_PARAMETERS}ImageGanParameters", "GAN-IMAGE"
+        ),
     )
 }
 """The systems of the package that are not recipes."""

@@ -21,6 +21,7 @@ from asd.systems.registry import SYSTEMS, find_system, recipe_names
 
 MELS, RATE = 8, 16000
 FRAMES = ("frames=3", "batch_size=16", "epochs=2")
+IMAGES = ("frames=4", "frame_hop_length=2", "latent_dim=4", "batch_size=16", "epochs=2")
 BACKENDS = ("input_s=0.3", "backends.KMEANS.n_clusters=3")
 NETWORK = (
     "frontend.windows=[256, 512]", "frontend.whole_clip=false", "frontend.width=8",
@@ -31,6 +32,8 @@ QUICK = {
     "ae": FRAMES,
     "BiGAN": FRAMES,
     "GAN": (*FRAMES, "search_steps=3"),
+    "BiGAN-IMAGE": IMAGES,
+    "GAN-IMAGE": (*IMAGES, "search_steps=3"),
     **dict.fromkeys(recipe_names(), NETWORK),
     "raw_spec": ("frontend.mels=16", *BACKENDS),
 }

@@ -1,7 +1,9 @@
 """Exponential moving average of weights."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor
 
 
 def decay_at(step: int, decay: float, warm_up: bool) -> float:
@@ -15,7 +17,7 @@ def decay_at(step: int, decay: float, warm_up: bool) -> float:
 
 
 @torch.no_grad()
-def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Average <- decay * average + (1 - decay) * network, for each weight; 0 copies them."""
-    for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(weight, 1 - decay)
+def move_average(average: Sequence[Tensor], values: Sequence[Tensor], decay: float) -> None:
+    """Average <- decay * average + (1 - decay) * values, array by array; 0 copies them."""
+    for mean, value in zip(average, values, strict=True):
+        mean.lerp_(value, 1 - decay)

@@ -1,4 +1,4 @@
-"""Frame vectors and their labels as plain arrays, for programs that want nothing else."""
+"""Frame vectors, or images, and their labels as plain arrays for other programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +41,31 @@ def export_paths(folder: Path, part: str, machine: str, section: str) -> tuple[P
     """Files for x and y of a section; `part` is "train" or "test"."""
     name = f"{part}_{machine}_section_{section}.npy"
     return folder / f"x_{name}", folder / f"y_{name}"
+
+
+def image_groups(clips: Sequence[Clip], part: str) -> dict[str, list[int]]:
+    """Which clips share a file of log-mel images.
+
+    Parameters
+    ----------
+    part
+        "train" or "test".
+
+    Returns
+    -------
+    dict
+        The end of the file's name -> indices of clips: "section_0" for training clips,
+        "section_00_source" for test clips, the normal ones first.
+    """
+    groups: dict[str, list[int]] = {}
+    order = sorted(range(len(clips)), key=lambda i: (clips[i].section, clips[i].domain))
+    if part == "test":
+        order = sorted(order, key=lambda i: clips[i].is_anomaly)
+    for i in order:
+        section, domain = clips[i].section, clips[i].domain
+        name = f"section_{int(section)}" if part == "train" else f"section_{section}_{domain}"
+        groups.setdefault(name, []).append(i)
+    return dict(sorted(groups.items()))
 
 
 def write_npy(path: Path, array: NDArray[np.generic]) -> None:

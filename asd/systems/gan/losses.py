@@ -24,6 +24,14 @@ def encoder_loss(real: Tensor) -> Tensor:
     return softplus(real).mean()
 
 
+def cycle_loss(x: Tensor, again: Tensor) -> Tensor:
+    """Mean absolute difference of x and G(E(x)), over all values.
+
+    The consistency term of CBiGAN, Carrara et al., ICPR 2020, arXiv 2011.08102.
+    """
+    return (x - again).abs().mean()
+
+
 def norm_distance(first: Tensor, second: Tensor, degree: float) -> Tensor:
     """L_degree norm of each row's difference: (batch, width), twice -> (batch,)."""
     distance: Tensor = vector_norm(first - second, ord=degree, dim=1)

@@ -1,9 +1,8 @@
-"""The networks, plain stacks of dense layers, and their sizes.
+"""The networks of frame vectors, plain stacks of dense layers, and their sizes.
 
-Weights and dropout are drawn from a given generator on the CPU, never from the global one.
+Weights and dropout are drawn from given generators on the CPU, never from the global one.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from asd.errors import UserError
+from asd.systems.gan.dropout import DropoutDraws, dropout
 
 LEAK = 0.1
 """Slope of the leaky ReLU below zero (published)."""
@@ -82,20 +82,6 @@ def named_sizes(network: str, latent_dim: int | None = None) -> Sizes:
     return sizes if latent_dim is None else replace(sizes, latent=latent_dim)
 
 
-def dropout(values: Tensor, random: Generator | None) -> Tensor:
-    """Drop a share `DROPOUT` of the values and scale up the others; nothing without `random`.
-
-    Four 16-bit draws come from each 64-bit random word: on a CPU that takes an eighth of the time
-    of `torch.nn.functional.dropout`, which cannot be given a generator either.
-    """
-    if random is None:
-        return values
-    words = torch.empty(math.ceil(values.numel() / 4), dtype=torch.int64)
-    draws = words.random_(-(2**63), None, generator=random).view(torch.int16)
-    kept = draws[: values.numel()].view(values.shape) >= round(DROPOUT * 2**16) - 2**15
-    return values * kept.to(values.device, non_blocking=True) * (1 / (1 - DROPOUT))
-
-
 class Dense(nn.Module):
     """x -> x W^T + b. Its weights hold nothing until `initialise`."""
 
@@ -118,12 +104,12 @@ class Stack(nn.Module):
         self.leak = leak
         self.drops = drops
 
-    def forward(self, values: Tensor, random: Generator | None = None) -> Tensor:
-        """(batch, widths[0]) -> (batch, widths[-1]); `random` None means testing: no dropout."""
+    def forward(self, values: Tensor, draws: DropoutDraws | None = None) -> Tensor:
+        """(batch, widths[0]) -> (batch, widths[-1]); without `draws`, as in testing, no dropout."""
         for layer in self.layers:
             values = nn.functional.leaky_relu(layer(values), self.leak)
             if self.drops:
-                values = dropout(values, random)
+                values = dropout(values, draws, DROPOUT)
         return values
 
 
@@ -149,9 +135,9 @@ class Discriminator(nn.Module):
         self.stack = Stack((width, *sizes.plain), drops=True)
         self.last = Dense(sizes.plain[-1], 1)
 
-    def forward(self, x: Tensor, random: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, draws: DropoutDraws | None = None) -> tuple[Tensor, Tensor]:
         """Logit, shape (batch,), high for real; and the last hidden layer, the features."""
-        features = self.stack(x, random)
+        features = self.stack(x, draws)
         return self.last(features).squeeze(1), features
 
 
@@ -167,11 +153,11 @@ class PairDiscriminator(nn.Module):
         self.last = Dense(sizes.pair_joint[-1], 1)
 
     def forward(
-        self, x: Tensor, z: Tensor, random: Generator | None = None
+        self, x: Tensor, z: Tensor, draws: DropoutDraws | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logit, shape (batch,), high for real; and the last hidden layer, the features."""
-        both = torch.cat([self.data(x, random), self.latent(z, random)], dim=1)
-        features = self.joint(both, random)
+        both = torch.cat([self.data(x, draws), self.latent(z, draws)], dim=1)
+        features = self.joint(both, draws)
         return self.last(features).squeeze(1), features
 
 

@@ -5,7 +5,7 @@ Zenati et al., arXiv 1802.06222. The split, the labels and the decision follow t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from asd.audio.features import Features
 from asd.errors import UserError
 from asd.systems.base import Epoch
-from asd.systems.gan.parameters import GanParameters
+from asd.systems.gan.judging import Detection, judge
+from asd.systems.gan.parameters import BiganParameters, GanParameters
 from asd.systems.gan.scoring import FM
 from asd.systems.gan.system import GAN, BiGAN
 from asd.systems.memory_run import MemoryRun
@@ -21,7 +22,7 @@ from asd.systems.memory_run import MemoryRun
 ANOMALY_RATE = 0.2
 """Share of anomalies in the test table, and of the test rows that are called anomalies."""
 
-MODELS = {"bigan": BiGAN, "gan": GAN}
+MODELS = ("bigan", "gan")
 
 _CATEGORIES = (1, 2, 3, 6, 11, 20, 21)
 """Columns of KDD Cup 99 that are one-hot coded: protocol_type, service, flag, land, logged_in,
@@ -48,15 +49,6 @@ class Table:
     y_test: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Detection:
-    """How well the anomalies of a table were found, each from 0 to 1."""
-
-    precision: float
-    recall: float
-    f1: float
-
-
 def run_table(
     x_train: NDArray[np.float32],
     x_test: NDArray[np.float32],
@@ -81,9 +73,9 @@ def run_table(
     x_train, x_test, y_test
         As in `Table`.
     model
-        A key of `MODELS`.
+        One of `MODELS`.
     method, w, d, epochs, batch_size, learning_rate
-        As in `GanParameters`; the defaults are published.
+        As in `BiganParameters`; the defaults are published.
     device
         Where to compute.
     scale
@@ -99,29 +91,19 @@ def run_table(
         raise UserError(f"model {model!r} is not known; choose one of {', '.join(MODELS)}")
     if scale:
         x_train, x_test = scale_columns(x_train, x_test)
-    parameters = GanParameters(
-        frames=1,
-        network="kdd",
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        w=w,
-        d=d,
-        methods=(method,),
-        ema_warm_up=False,
-        standardise=False,
-    )
-    system = MODELS[model](parameters, device)
-    system.train(_rows(x_train), MemoryRun(seed, lambda _, epoch: on_epoch(epoch)))
-    return judge(system.score_features(_rows(x_test))[method], y_test)
-
-
-def judge(scores: NDArray[np.float64], is_anomaly: NDArray[np.bool_]) -> Detection:
-    """Call the highest scores anomalies: those from the (1 - `ANOMALY_RATE`) quantile on."""
-    found = scores >= np.quantile(scores, 1 - ANOMALY_RATE)
-    hits = int(np.sum(found & is_anomaly))
-    precision, recall = hits / int(found.sum()), hits / int(is_anomaly.sum())
-    return Detection(precision, recall, 2 * precision * recall / max(precision + recall, 1e-300))
+    shared: dict[str, Any] = {
+        "frames": 1, "network": "kdd", "epochs": epochs, "batch_size": batch_size,
+        "learning_rate": learning_rate, "w": w, "d": d, "methods": (method,),
+        "ema_warm_up": False, "scaling": "none", "target_share": 0.0,
+    }  # fmt: skip
+    system: BiGAN | GAN
+    if model == "bigan":
+        system = BiGAN(BiganParameters(**shared, cycle=0.0), device)
+    else:
+        system = GAN(GanParameters(**shared), device)
+    run = MemoryRun(seed, lambda _, epoch: on_epoch(epoch))
+    system.train(_rows(x_train), run, np.zeros(len(x_train), dtype=bool))
+    return judge(system.score_features(_rows(x_test))[method], y_test, ANOMALY_RATE)
 
 
 def scale_columns(

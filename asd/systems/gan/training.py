@@ -4,18 +4,19 @@ Everything random is drawn on the CPU, so that training goes on from a checkpoin
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from asd.errors import UserError
+from asd.systems.gan.adam import Adam, flatten
 from asd.systems.gan.average import decay_at, move_average
-from asd.systems.gan.models import Adversaries
+from asd.systems.gan.dropout import DropoutDraws
+from asd.systems.gan.models import PUBLISHED, Adversaries, Objective
 from asd.systems.gan.vectors import FrameVectors
-
-BETAS = (0.5, 0.999)
-"""Decay rates of Adam (published)."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Schedule:
         Of Adam, for every network.
     ema_decay, ema_warm_up
         Of the weights' moving average: see `decay_at`.
+    objective
+        What encoder and generator learn from.
     """
 
     batch_size: int
     learning_rate: float
     ema_decay: float
     ema_warm_up: bool
+    objective: Objective = PUBLISHED
 
 
 class Trainer:
@@ -48,23 +52,30 @@ class Trainer:
     latent
         Width of z.
     random
-        Draws orders, latents and dropout; on the CPU.
+        Draws orders, latents and the first state of dropout; on the CPU.
     """
 
     def __init__(
         self, networks: Adversaries, latent: int, schedule: Schedule, random: Generator
     ) -> None:
-        self.networks = networks
-        self.average = copy.deepcopy(networks).requires_grad_(False)
+        self.networks = networks.train()
+        self.average = copy.deepcopy(networks).requires_grad_(False).eval()
         self.latent = latent
         self.schedule = schedule
         self.random = random
+        self.draws = DropoutDraws(random)
         self.device = next(networks.parameters()).device
         self.epochs = 0
         self.steps = 0
-        self._discriminator = _adam(list(networks.discriminator.parameters()), schedule)
         # One optimiser for all opponents equals one for each: Adam moves every weight on its own.
-        self._opponents = _adam(networks.opponent_parameters(), schedule)
+        self._optimisers = {
+            side: Adam(parameters, schedule.learning_rate, networks.flat)
+            for side, parameters in _sides(networks).items()
+        }
+        self._averages = {
+            side: [flatten(parameters)] if networks.flat else [p.data for p in parameters]
+            for side, parameters in _sides(self.average).items()
+        }
 
     def epoch(self, vectors: FrameVectors) -> dict[str, float]:
         """Train on each vector once per side; a last incomplete batch is left out (published).
@@ -81,30 +92,44 @@ class Trainer:
         batches = list(zip(*orders, strict=True))[: len(vectors) // size]
         totals: dict[str, Tensor] = {}
         for first, second in batches:
-            losses = self._step(vectors.batch(first), vectors.batch(second))
+            losses = self.step(vectors.batch(first), vectors.batch(second))
             totals = {name: totals.get(name, 0) + loss for name, loss in losses.items()}
+        self._copy_what_is_not_averaged()
         self.epochs += 1
         # The epoch's only wait for the device. A sum over all weights is finite only if they are.
         means = torch.stack([total / len(batches) for total in totals.values()])
         values = (means + 0 * _weight_sum(self.networks)).tolist()
         return dict(zip(totals, values, strict=True))
 
-    def _step(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """A step of the discriminator, then one of its opponents."""
-        loss = self.networks.discriminator_loss(first, self._latents(len(first)), self.random)
-        _descend(self._discriminator, loss)
-        losses = self.networks.opponent_losses(second, self._latents(len(second)), self.random)
-        _descend(self._opponents, torch.stack(list(losses.values())).sum())
+    def step(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """A step of the discriminator on one batch, then one of its opponents on another."""
+        networks, objective = self.networks, self.schedule.objective
         self.steps += 1
-        self._move_averages()
-        losses = {"discriminator_loss": loss, **losses}
-        return {name: value.detach() for name, value in losses.items()}
+        losses: dict[str, Tensor] = {}
+        if objective.adversary:
+            z = self._latents(len(first))
+            losses = networks.discriminator_gradients(first, z, self.draws)
+            self._descend("discriminator")
+        z = self._latents(len(second))
+        losses |= networks.opponent_gradients(second, z, self.draws, objective)
+        self._descend("opponents")
+        return losses
 
-    def _move_averages(self) -> None:
-        decay = decay_at(self.steps, self.schedule.ema_decay, self.schedule.ema_warm_up)
-        for name, network in self.networks.named_children():
-            kept = decay if name in self.networks.averaged else 0.0
-            move_average(self.average.get_submodule(name), network, kept)
+    def _descend(self, side: str) -> None:
+        optimiser = self._optimisers[side]
+        optimiser.step()
+        if side == "opponents" or "discriminator" in self.networks.averaged:
+            decay = decay_at(self.steps, self.schedule.ema_decay, self.schedule.ema_warm_up)
+            move_average(self._averages[side], optimiser.values, decay)
+
+    def _copy_what_is_not_averaged(self) -> None:
+        """Running statistics, and the weights of networks that score with their last ones."""
+        buffers = zip(self.average.buffers(), self.networks.buffers(), strict=True)
+        for mean, value in buffers:
+            mean.copy_(value)
+        if "discriminator" not in self.networks.averaged:
+            values = self._optimisers["discriminator"].values
+            move_average(self._averages["discriminator"], values, 0.0)
 
     def _order(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.random).to(self.device)
@@ -121,34 +146,39 @@ class Trainer:
                 "steps": self.steps,
                 "networks": self.networks.state_dict(),
                 "average": self.average.state_dict(),
-                "discriminator_optimiser": self._discriminator.state_dict(),
-                "opponent_optimiser": self._opponents.state_dict(),
+                "optimisers": {side: adam.state() for side, adam in self._optimisers.items()},
                 "random": self.random.get_state(),
+                "dropout": self.draws.state(),
             }
         )
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from what `snapshot` gave."""
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from what `snapshot` gave.
+
+        Raises
+        ------
+        UserError
+            It was written by an older version.
+        """
+        if "dropout" not in snapshot:
+            raise UserError(
+                "the checkpoint is of an older version of asd; train again without --restart"
+            )
         self.epochs = snapshot["epochs"]
         self.steps = snapshot["steps"]
         self.networks.load_state_dict(snapshot["networks"])
         self.average.load_state_dict(snapshot["average"])
-        self._discriminator.load_state_dict(snapshot["discriminator_optimiser"])
-        self._opponents.load_state_dict(snapshot["opponent_optimiser"])
+        for side, adam in self._optimisers.items():
+            adam.restore(snapshot["optimisers"][side])
         self.random.set_state(snapshot["random"].cpu())
+        self.draws.restore(snapshot["dropout"])
 
 
-def _adam(parameters: list[torch.nn.Parameter], schedule: Schedule) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, lr=schedule.learning_rate, betas=BETAS, fused=True)
-
-
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step on the optimiser's own weights; no other weight gets a gradient."""
-    parameters = optimiser.param_groups[0]["params"]
-    gradients = torch.autograd.grad(loss, parameters)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    optimiser.step()
+def _sides(networks: Adversaries) -> dict[str, list[torch.nn.Parameter]]:
+    return {
+        "discriminator": list(networks.discriminator.parameters()),
+        "opponents": networks.opponent_parameters(),
+    }
 
 
 @torch.no_grad()

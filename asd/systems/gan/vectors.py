@@ -1,6 +1,7 @@
-"""Standardised frame vectors of clips, gathered batch by batch."""
+"""Scaled frame vectors of clips, log-mel images too, gathered batch by batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from asd.audio.features import Features
 from asd.audio.windows import gather_windows, rows_tensor
+from asd.errors import UserError
+
+Scaling = Literal["training", "published", "none"]
+"""How frames can be scaled: see `frame_scaling`."""
 
 _BLOCK = 65536
 """Frames read at once for the statistics: they may come from a disk."""
@@ -38,6 +43,43 @@ def frame_statistics(features: Features) -> tuple[Tensor, Tensor]:
         torch.from_numpy((origin + mean).astype(np.float32)),
         torch.from_numpy(deviation.astype(np.float32)),
     )
+
+
+def frame_scaling(
+    features: Features, scaling: Scaling, reach: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What to take off each mel band, and what to divide it by.
+
+    Parameters
+    ----------
+    scaling
+        "training": bring the training frames to mean 0 and deviation 1 / `reach`. "published":
+        times two minus one, meant for values from 0 to 1 (a program for log-mel images did it to
+        decibels). "none".
+    reach
+        How many deviations from the mean become 1, the most that a generator ending in tanh gives.
+
+    Returns
+    -------
+    tuple
+        Two float32 tensors of shape (mels,).
+
+    Raises
+    ------
+    UserError
+        Training frames hold values that are not finite.
+    """
+    mels = features.rows.shape[1]
+    if scaling == "published":
+        return torch.full((mels,), 0.5), torch.full((mels,), 0.5)
+    if scaling == "none":
+        return torch.zeros(mels), torch.ones(mels)
+    mean, deviation = frame_statistics(features)
+    if not torch.isfinite(mean + deviation).all():
+        raise UserError(
+            "training features: some values are not finite numbers; check the recordings"
+        )
+    return mean, deviation * reach
 
 
 @dataclass(frozen=True)
@@ -71,8 +113,14 @@ class FrameVectors:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def select(self, index: NDArray[np.int64]) -> "FrameVectors":
+        """The vectors at `index`, in that order, no longer clip by clip."""
+        chosen = torch.from_numpy(index).to(self.starts.device)
+        counts = np.array([len(index)], dtype=np.int64)
+        return replace(self, starts=self.starts[chosen], within=self.within[chosen], counts=counts)
+
     def batch(self, index: Tensor | slice) -> Tensor:
-        """The chosen vectors, standardised: shape (batch, width * mels)."""
+        """The chosen vectors, scaled: shape (batch, width * mels)."""
         gathered = gather_windows(self.rows, self.starts[index], self.width)
         return gathered.sub_(self.mean).div_(self.deviation)
 
@@ -85,7 +133,7 @@ def frame_vectors(
     Parameters
     ----------
     mean, deviation
-        As `frame_statistics` gives them, shape (mels,).
+        As `frame_scaling` gives them, shape (mels,).
     """
     device = mean.device
     first = int(features.starts.min(initial=len(features.rows)))
@@ -101,3 +149,33 @@ def frame_vectors(
         mean=mean.repeat(width),
         deviation=deviation.repeat(width),
     )
+
+
+def with_target_share(
+    counts: NDArray[np.int64], is_target: NDArray[np.bool_], share: float
+) -> NDArray[np.int64]:
+    """Which vectors make an epoch in which the target domain has about its share.
+
+    Target clips are few, ten of a thousand: as they are, little is learned of them, and normal
+    sound of that domain then looks as anomalous as a fault.
+
+    Parameters
+    ----------
+    counts
+        Vectors of each clip, shape (clips,).
+    is_target
+        Of each clip, shape (clips,).
+    share
+        From 0 to below 1. The target's vectors are taken as many whole times as come nearest.
+
+    Returns
+    -------
+    NDArray
+        Indices of vectors, shape (vectors of the epoch,): every one at least once.
+    """
+    of_target = np.repeat(is_target, counts)
+    target, source = np.flatnonzero(of_target), np.flatnonzero(~of_target)
+    if not len(target) or not len(source):
+        return np.arange(len(of_target))
+    times = max(1, round(share / (1 - share) * len(source) / len(target)))
+    return np.concatenate([np.sort(np.concatenate([source, target])), np.tile(target, times - 1)])

@@ -1,6 +1,4 @@
-"""Losses, scores and averages against plain numpy; dropout, initialisation, latent search."""
-
-import copy
+"""Losses, gradients, scores and averages against plain numpy and autograd; dropout, search."""
 
 import numpy as np
 import pytest
@@ -11,9 +9,12 @@ from torch import Generator
 
 from asd.errors import UserError
 from asd.systems.gan import losses
+from asd.systems.gan.adam import Adam
 from asd.systems.gan.average import decay_at, move_average
-from asd.systems.gan.models import BiGANNetworks, GANNetworks
-from asd.systems.gan.networks import DROPOUT, Mapping, Sizes, dropout, initialise, named_sizes
+from asd.systems.gan.dropout import DropoutDraws, dropout
+from asd.systems.gan.models import Adversaries, BiGANNetworks, GANNetworks, Objective
+from asd.systems.gan.networks import DROPOUT, Mapping, Sizes, initialise, named_sizes
+from asd.systems.gan.reconstruction import reconstruction_ratio
 from asd.systems.gan.scoring import (
     CROSS_E,
     FM,
@@ -218,19 +219,16 @@ def test_first_latents_are_a_truncated_normal():
 )
 @settings(max_examples=30, deadline=None)
 def test_average_follows_weights(decay, values):
-    network = Mapping(2, (3,), 2, leak=0.1)
-    initialise(network, Generator().manual_seed(0))
-    average = copy.deepcopy(network)
-    expected = {
-        name: weight.detach().double().numpy() for name, weight in network.named_parameters()
-    }
+    weights = [torch.tensor([1.0, -2.0]), torch.tensor([[3.0]])]
+    averages = [weight.clone() for weight in weights]
+    expected = [weight.double().numpy() for weight in weights]
     for value in values:
-        for weight in network.parameters():
-            weight.data.fill_(value)
-        move_average(average, network, decay)
-        expected = {name: decay * mean + (1 - decay) * value for name, mean in expected.items()}
-    for name, mean in average.named_parameters():
-        np.testing.assert_allclose(mean.detach().numpy(), expected[name], rtol=1e-4, atol=1e-3)
+        for weight in weights:
+            weight.fill_(value)
+        move_average(averages, weights, decay)
+        expected = [decay * mean + (1 - decay) * value for mean in expected]
+    for average, mean in zip(averages, expected, strict=True):
+        np.testing.assert_allclose(average, mean, rtol=1e-4, atol=1e-3)
 
 
 def test_decay_warms_up():
@@ -241,14 +239,98 @@ def test_decay_warms_up():
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
     ones = torch.ones(401, 501)  # not a multiple of four values
-    dropped = dropout(ones, Generator().manual_seed(0))
+    dropped = dropout(ones, DropoutDraws(Generator().manual_seed(0)), DROPOUT)
     # 200 901 draws: the standard error of the share is 0.0009.
     assert (dropped == 0).float().mean().item() == pytest.approx(DROPOUT, abs=0.004)
     assert dropped.max().item() == pytest.approx(1 / (1 - DROPOUT))
     assert dropped.mean().item() == pytest.approx(1, abs=0.005)
     neighbours = (dropped[:, 1:] == 0) & (dropped[:, :-1] == 0)
     assert neighbours.float().mean().item() == pytest.approx(DROPOUT**2, abs=0.003)
-    assert dropout(ones, None) is ones
+    assert dropout(ones, None, DROPOUT) is ones
+
+
+def test_dropout_goes_on_from_its_state():
+    draws = DropoutDraws(Generator().manual_seed(0))
+    draws.factors(torch.ones(5, 7), 0.5)
+    state, later = draws.state(), DropoutDraws(Generator().manual_seed(9))
+    expected = draws.factors(torch.ones(40), 0.5)
+    later.restore(state)
+    assert torch.equal(later.factors(torch.ones(40), 0.5), expected)
+    assert not torch.equal(draws.factors(torch.ones(40), 0.5), expected)
+
+
+@pytest.mark.parametrize(
+    ("cls", "objective"),
+    [
+        (BiGANNetworks, Objective()),
+        (BiGANNetworks, Objective(1, 10)),
+        (BiGANNetworks, Objective(0.5, 2)),
+        (BiGANNetworks, Objective(0, 3)),
+        (GANNetworks, Objective()),
+    ],
+)
+def test_gradients_by_hand_are_those_of_autograd(cls, objective):
+    # Widths and batch are multiples of 4, so that both ways draw the same dropout.
+    networks = cls(8, Sizes(4, (8, 4), (4, 8), (8, 4), (4,), (8,), (8, 4)), Generator()).double()
+    x, z = draws(12, 8).double(), draws(12, 4, seed=2).double()
+    optimisers = [
+        Adam(list(networks.discriminator.parameters()), 1e-3, flat=True),
+        Adam(networks.opponent_parameters(), 1e-3, flat=True),
+    ]
+    found = []
+    for way in (Adversaries, cls):
+        random = DropoutDraws(Generator().manual_seed(1))
+        losses = way.discriminator_gradients(networks, x, z, random)
+        losses |= way.opponent_gradients(networks, x, z, random, objective)
+        found.append((losses, [[g.clone() for g in adam._gradients()] for adam in optimisers]))
+    assert found[0][0].keys() == found[1][0].keys()
+    for name, loss in found[0][0].items():
+        assert found[1][0][name].item() == pytest.approx(loss.item(), rel=1e-12), name
+    for expected, by_hand in zip(found[0][1], found[1][1], strict=True):
+        assert expected[0].abs().max() > 1e-3
+        torch.testing.assert_close(by_hand[0], expected[0], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_adam_takes_the_steps_of_torchs(flat):
+    parameters = [torch.nn.Parameter(draws(3, 2)), torch.nn.Parameter(draws(4, seed=2))]
+    copies = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
+    ours = Adam(parameters, 0.1, flat)
+    theirs = torch.optim.Adam(copies, lr=0.1, betas=(0.5, 0.999))
+    for step in range(4):
+        for index, (parameter, twin) in enumerate(zip(parameters, copies, strict=True)):
+            gradient = draws(*parameter.shape, seed=10 * step + index)
+            twin.grad = gradient.clone()
+            if flat:
+                parameter.grad.copy_(gradient)
+            else:
+                parameter.grad = gradient
+        ours.step()
+        theirs.step()
+    for parameter, twin in zip(parameters, copies, strict=True):
+        torch.testing.assert_close(parameter, twin, rtol=1e-5, atol=1e-6)
+
+
+def test_cycle_loss_is_the_mean_absolute_difference_of_the_reconstruction():
+    networks, plain = bigan(), Numpy(bigan())
+    x = draws(9, WIDTH)
+    found = networks.opponent_losses(x, draws(9, 3, seed=2), None, Objective(0, 1))
+    assert set(found) == {"cycle_loss"}
+    expected = np.abs(x.numpy() - plain.generate(plain.encode(x.numpy()))).mean()
+    assert found["cycle_loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_reconstruction_ratio_is_relative_to_the_error_of_the_mean():
+    class Halves(torch.nn.Module):
+        encoder = torch.nn.Identity()
+
+        def generator(self, z):
+            return z / 2
+
+    x = torch.tensor([[1.0, 4.0], [3.0, 4.0]])
+    # |x - x / 2| has mean 1.5, |x - mean| has mean 0.5.
+    assert reconstruction_ratio(Halves(), x) == pytest.approx(3.0)
+    assert np.isnan(reconstruction_ratio(Halves(), x[:1]))
 
 
 def test_initial_weights_are_glorot_uniform():
@@ -285,5 +367,5 @@ def test_unknown_network():
 def test_global_random_numbers_are_left_alone():
     before = torch.get_rng_state()
     networks = bigan()
-    networks.discriminator_loss(draws(4, WIDTH), draws(4, 3), Generator().manual_seed(0))
+    networks.discriminator_loss(draws(4, WIDTH), draws(4, 3), DropoutDraws(Generator()))
     assert torch.equal(torch.get_rng_state(), before)

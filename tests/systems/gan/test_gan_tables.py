@@ -9,10 +9,9 @@ import sklearn.datasets
 from asd.audio.features import Features
 from asd.challenge.names import parse_clip
 from asd.errors import UserError
-from asd.systems.gan.export import export_arrays, export_paths, write_npy
+from asd.systems.gan.export import export_arrays, export_paths, image_groups, write_npy
 from asd.systems.gan.tabular import (
     encode_kdd,
-    judge,
     load_kdd,
     run_table,
     scale_columns,
@@ -71,15 +70,6 @@ def test_scaling_uses_training_rows_only():
     np.testing.assert_array_equal(test, [[2, 1]])
 
 
-def test_judge_by_hand():
-    # The 0.8 quantile of 0 ... 9 is 7.2: rows 8 and 9 are called anomalies.
-    is_anomaly = np.isin(np.arange(10), [4, 5, 9])
-    detection = judge(np.arange(10.0), is_anomaly)
-    assert (detection.precision, detection.recall) == (1 / 2, 1 / 3)
-    assert detection.f1 == pytest.approx(2 / 5)
-    assert judge(np.arange(10.0), np.arange(10) < 1).f1 == 0
-
-
 @pytest.mark.parametrize(("model", "epochs"), [("bigan", 3), ("gan", 1)])
 def test_run_finds_the_anomalies(model, epochs):
     table = split_kdd(*stand_in(600))
@@ -131,3 +121,19 @@ def test_export(tmp_path):
     write_npy(paths[0], x)
     np.testing.assert_array_equal(np.load(paths[0]), x)
     assert [path.name for path in paths[0].parent.iterdir()] == [paths[0].name]
+
+
+def test_images_are_grouped_as_the_program_that_reads_them_wants():
+    names = [
+        "section_01_target_test_anomaly_0001_a.wav",
+        "section_00_source_test_anomaly_0002_a.wav",
+        "section_00_source_test_normal_0003_a.wav",
+        "section_00_target_test_normal_0004_a.wav",
+    ]
+    clips = [parse_clip(Path(name), "fan") for name in names]
+    assert image_groups(clips, "test") == {
+        "section_00_source": [2, 1],  # normal clips first
+        "section_00_target": [3],
+        "section_01_target": [0],
+    }
+    assert image_groups(clips, "train") == {"section_0": [1, 2, 3], "section_1": [0]}
