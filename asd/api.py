@@ -64,7 +64,7 @@ class SplitData(Mapping[str, MachineData]):
         self._config = config
 
     def __contains__(self, machine: object) -> bool:
-        return machine in iter(self)
+        return machine in set(self)
 
     def __getitem__(self, machine: str) -> MachineData:
         challenge: Challenge = self._config.challenge
