@@ -1,5 +1,6 @@
 """Test the model of a job: scores, decisions, metrics, and the files that remain."""
 
+import json
 import logging
 import shlex
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from asd.jobs.data import machine_clips
 from asd.jobs.jobs import Job
 from asd.jobs.training import device
 from asd.run_parameters import RunParameters
-from asd.schema.parameters import parameters_of, value_of
+from asd.schema.parameters import flat, parameters_of, plain, value_of
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import flagged_share_note
 from asd.submission.check import submission_names
@@ -228,9 +229,24 @@ def _train_hint(job: Job) -> str:
         if each.is_fixed:
             own, default = value_of(c.system, each.path), value_of(defaults, each.path)
             words += _words(each.flag, own, default)
+    words += _set_words(c, defaults)
     if job.folder.checkpoint.is_file():
         words.append("--restart")
     return f"train it first: {shlex.join(words)}"
+
+
+def _set_words(config: Config, defaults: object) -> list[str]:
+    """What `--set` has changed in a recipe beside the values of flags."""
+    if config.entry.recipe is None:
+        return []
+    of_flags = {each.key for each in parameters_of(type(config.system))}
+    usual = flat(plain(defaults))
+    changed = [
+        f"{key}={json.dumps(value)}"
+        for key, value in flat(plain(config.system)).items()
+        if key not in of_flags and value != usual.get(key)
+    ]
+    return [word for text in changed for word in ("--set", text)]
 
 
 def _words(flag: str, value: object, usual: object) -> list[str]:
