@@ -146,9 +146,17 @@ def _train_or_split(stack: Sequence[Member]) -> None:
     log.warning("%d models do not fit into memory together; training them by halves", len(stack))
     for part in (stack[: len(stack) // 2], stack[len(stack) // 2 :]):
         for member in part:
-            seed = member.fit.run.seed
-            member.run, member.data = member.system.prepare(member.fit.train, seed, member.stage)
-        _train_or_split(part)
+            _begin_again(member)
+        if good := [member for member in part if member.error is None]:
+            _train_or_split(good)
+
+
+def _begin_again(member: Member) -> None:
+    try:
+        seed = member.fit.run.seed
+        member.run, member.data = member.system.prepare(member.fit.train, seed, member.stage)
+    except Exception as error:  # foreseen or not, the others can go on
+        member.error = error
 
 
 def _train(stack: Sequence[Member]) -> None:
