@@ -120,7 +120,8 @@ class EmbeddingSystem(System):
                 known = list(self._backends)
                 raise UserError(
                     f"{machine}: the model was trained on {', '.join(known)}; train it again with "
-                    f"{machine}, or test it with --machine_types {' '.join(known)}"
+                    f"{machine}, or score clips of those (--machine_types {' '.join(known)}; in "
+                    "Python asd.recordings(..., machine=...))"
                 )
             section = clips.sections[members]
             for name, backend in self._backends[machine].items():
