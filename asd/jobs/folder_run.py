@@ -202,7 +202,8 @@ class FolderStage:
     def write_log(self) -> None:
         """Write the rows so far, if the stage has any columns."""
         if self._rows and self._rows[0]:
-            write_text(self.run.folder.log_of(self.name), format_log(self._rows))
+            log_file = self.run.folder.log_of(self.name)
+            write_text(log_file, format_log(self._rows), durable=False)  # the checkpoint has it too
 
     def columns(self) -> dict[str, list[float]]:
         """The log's columns; none where the stage has no losses."""
