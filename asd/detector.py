@@ -373,7 +373,8 @@ class Detector:
         if not path.is_file():
             raise UserError(f"{path}: no such model; {hint}")
         content = load_archive(path, "train the model again")
-        if content.get("format") != _FORMAT:
+        version = content.get("format")
+        if not isinstance(version, int) or version != _FORMAT:
             raise UserError(f"{path}: is of another version of this program; train the model again")
         try:
             return cls._from_content(content, str(path), device)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 _LONGEST_NAME = 200  # bytes: file systems take 255, and endings are added
+_LONGEST_LINE = 1200  # letters of a message
 
 
 def closest(word: str, known: Iterable[object], cutoff: float = 0.5) -> str | None:
@@ -38,6 +39,18 @@ def shown(text: object) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
     )
+
+
+def one_line(text: object) -> str:
+    """A text as a line of a message, without the middle if it is very long.
+
+    A damaged file can hold a word of thousands of letters; where it stands and what to do are told
+    at the ends.
+    """
+    line = shown(text)
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE * 2 // 3]} [...] {line[-_LONGEST_LINE // 4 :]}"
 
 
 def is_plain_name(name: str) -> bool:

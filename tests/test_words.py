@@ -77,3 +77,12 @@ def test_a_name_cannot_forge_a_log_line(capsys):
     assert second == "ERROR: traceback follows"
     assert trace[0].startswith("Traceback")
     assert trace[-1] == "second"
+
+
+def test_a_very_long_message_keeps_its_beginning_and_its_end():
+    text = f"a.csv, line 3: '{'x' * 5000}' is no number; write it again"
+    found = str(UserError(text))
+    assert len(found) < 1500
+    assert found.startswith("a.csv, line 3: 'xxx")
+    assert found.endswith("x' is no number; write it again")
+    assert str(UserError("x" * 1000)) == "x" * 1000

@@ -14,6 +14,9 @@ from asd.audio import wav
 from asd.audio.channels import choose_channels
 from asd.errors import UserError
 
+_BLOCK_SAMPLES = 1 << 23
+_MOST_TIMES = 256  # that one sampling rate may be of the other
+
 
 class Recording(NamedTuple):
     """A waveform of shape (channels, samples), float32 with full scale 1, and its rate in Hz."""
@@ -79,12 +82,15 @@ def decode_recording(
     """
     try:
         wave, own_rate_hz = _decode(content, must_be_wav=path.suffix.lower() == ".wav")
-        wave = choose_channels(wave, channel)
+        wanted_hz = rate_hz or own_rate_hz
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+            wave = choose_channels(wave, channel)
+            if wanted_hz != own_rate_hz:
+                wave = resample(wave, own_rate_hz, wanted_hz)
+        if channel == "mix" or wanted_hz != own_rate_hz:
+            _check_finite(wave)  # sums of samples near the largest float are infinite
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    wanted_hz = rate_hz or own_rate_hz
-    if wanted_hz != own_rate_hz:
-        wave = resample(wave, own_rate_hz, wanted_hz)
     return Recording(wave, wanted_hz)
 
 
@@ -97,7 +103,7 @@ def _decode(content: bytes, must_be_wav: bool) -> Recording:
                 _check_finite(wave)
             return Recording(wave, sound.sample_rate_hz)
     try:
-        samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        samples, rate_hz = _read_in_blocks(content)
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).rstrip(".")
         raise UserError(
@@ -107,6 +113,21 @@ def _decode(content: bytes, must_be_wav: bool) -> Recording:
         raise UserError("holds no sound (0 samples); replace or remove it")
     _check_finite(samples)
     return Recording(samples.T, rate_hz)
+
+
+def _read_in_blocks(content: bytes) -> tuple[NDArray[np.float32], int]:
+    """Samples of shape (samples, channels) and their rate, by libsndfile.
+
+    A damaged header can claim any number of samples; in blocks, memory is taken for those that
+    there are.
+    """
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        most, blocks = max(_BLOCK_SAMPLES // file.channels, 1), []
+        while len(block := file.read(most, dtype="float32", always_2d=True)):
+            blocks.append(block)
+        if not blocks:
+            blocks = [np.empty((0, file.channels), dtype=np.float32)]
+        return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), file.samplerate
 
 
 def _check_finite(samples: NDArray[np.float32]) -> None:
@@ -127,8 +148,20 @@ def resample(wave: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray
     By the SoX resampler, as librosa does by default: on tones up to 0.85 of the lower rate's half,
     errors stay 64 to 140 dB below the tone (44 dB with SciPy's polyphase filter, which takes two to
     five times as long), and what lies 5 % above that half comes through at -130 dB (-12 dB).
+
+    Raises
+    ------
+    UserError
+        The rates are too far apart, or no sample is left. The message does not name the file.
     """
     import soxr  # loaded only where it is needed
 
+    if not 1 / _MOST_TIMES <= wanted_hz / rate_hz <= _MOST_TIMES:
+        raise UserError(
+            f"is sampled at {rate_hz} Hz, it says, which cannot be brought to {wanted_hz} Hz; "
+            "replace it, or mend its header"
+        )
     changed: NDArray[np.float32] = soxr.resample(wave.T, rate_hz, wanted_hz, quality="HQ")
+    if len(changed) == 0:
+        raise UserError(f"is too short for {wanted_hz} Hz ({wave.shape[1]} samples); remove it")
     return changed.T

@@ -17,6 +17,7 @@ import numpy as np
 from asd.errors import UserError
 from asd.evaluation.results import ResultName, ResultTable
 from asd.files import write_json
+from asd.words import is_plain_name
 
 _FORMAT = 1
 
@@ -122,7 +123,9 @@ def read_record(path: Path) -> TestRecord:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != _FORMAT:
             raise ValueError("another version")
-        return _record(content)
+        record = _record(content)
+        _check(record)
+        return record
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is no record of a test ({type(error).__name__}: {error}); run the test again"
@@ -144,7 +147,7 @@ def _record(content: dict[str, Any]) -> TestRecord:
     }
     threshold = content.pop("threshold")
     return TestRecord(
-        **{**content, "sections": tuple(content["sections"])},
+        **{**content, "sections": _texts(content["sections"])},
         threshold=None if threshold is None else _number(threshold),
         files=files,
         table=None if table is None else _table(table),
@@ -153,10 +156,35 @@ def _record(content: dict[str, Any]) -> TestRecord:
 
 
 def _table(content: Mapping[str, Any]) -> ResultTable:
-    columns, sections = tuple(content["columns"]), tuple(content["sections"])
+    columns, sections = _texts(content["columns"]), _texts(content["sections"])
     values = [[_number(value) for value in row] for row in content["values"]]
     shape = len(sections), len(columns)
     return ResultTable(columns, sections, np.array(values, dtype=np.float64).reshape(shape))
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of texts")
+    return tuple(values)
+
+
+def _check(record: TestRecord) -> None:
+    """Refuse what JSON can hold but no record does; folders and files are named by these texts."""
+    for name in ("dataset", "machine", "system", "export_dir", "score", "tag", "variant"):
+        value = getattr(record, name)
+        if not isinstance(value, str) or not (value.isprintable() or name == "system"):
+            raise TypeError(f"{name} is {value!r}")
+    if record.split not in ("dev", "eval"):
+        raise ValueError(f"split is {record.split!r}")
+    numbers = {"seed": record.seed, "max_fpr": record.max_fpr, "quantile": record.quantile}
+    for name, value in numbers.items():
+        kinds = (int,) if name == "seed" else (int, float)
+        if type(value) not in kinds and not (name == "quantile" and value is None):
+            raise TypeError(f"{name} is {value!r}")
+    for files in record.files.values():
+        for file in (files.scores, files.decisions):
+            if not isinstance(file, str) or (file and not is_plain_name(file)):
+                raise TypeError(f"{file!r} is no file's name")
 
 
 def _cell(value: float) -> float | None:

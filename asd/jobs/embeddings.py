@@ -2,7 +2,9 @@
 
 import itertools
 import logging
+import math
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -84,6 +86,7 @@ def load_embeddings(path: Path) -> EmbeddedClips:
         There is no such file, it lacks an array, or an array does not hold what it should.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
@@ -93,6 +96,20 @@ def load_embeddings(path: Path) -> EmbeddedClips:
     if fault := _fault(arrays):
         raise UserError(f"{path}: {fault}; write it again with asd embed")
     return EmbeddedClips(**{name: arrays[name] for name in _SHAPES})
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that claim to be larger than the file says: memory is taken by the claim."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0
+                if version > (1, 0):
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+                if math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+                    raise ValueError(f"{member.filename} has another size than its header says")
 
 
 _SHAPES = {field.name: 1 for field in fields(EmbeddedClips)} | {

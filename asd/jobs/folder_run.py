@@ -248,6 +248,21 @@ def load_checkpoint(path: Path, stage: str, identity: Mapping[str, Any]) -> dict
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train without --restart")
     content = load_archive(path, "train without --restart")
+    try:
+        _check_checkpoint(path, content, stage, identity)
+    except UserError:
+        raise
+    except Exception as error:  # well-formed, but not what this program writes
+        raise UserError(
+            f"{path}: holds something else than a checkpoint of this program "
+            f"({type(error).__name__}: {error}); train without --restart"
+        ) from None
+    return content
+
+
+def _check_checkpoint(
+    path: Path, content: Mapping[str, Any], stage: str, identity: Mapping[str, Any]
+) -> None:
     version = content.get("format")
     if "identity" not in content or not isinstance(content["identity"], dict):
         is_older = "snapshot" in content
@@ -263,7 +278,11 @@ def load_checkpoint(path: Path, stage: str, identity: Mapping[str, Any]) -> dict
         )
     if differ := differences(content["identity"], identity):
         raise UserError(f"{path}: was trained with {', '.join(differ)}; train without --restart")
-    return content
+    for row in content["rows"]:
+        if not all(type(value) in (int, float) for value in row.values()):
+            raise TypeError("an epoch's losses are no numbers")
+    if not isinstance(content["rows"], list) or not isinstance(content["snapshot"], dict):
+        raise TypeError("no list of epochs, or no snapshot")
 
 
 def format_log(rows: list[dict[str, float]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from asd.archives import load_archive
 from asd.challenge.catalog import load_challenge, split_dataset_name
 from asd.config import Config
 from asd.detector import Detector, TrainingFacts
@@ -107,8 +108,8 @@ def _read_model(file: Path, gammas: Mapping[str, Any] | None) -> Detector:
 
 def _read_weights(file: Path) -> State:
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises many kinds for a damaged file
+        weights = load_archive(file, "copy it again")
+    except (UserError, OSError):
         raise UserError(f"{file}: is damaged or no file of weights; copy it again") from None
     try:
         size = sum(t.numel() * t.element_size() for t in weights.values())

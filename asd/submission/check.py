@@ -25,7 +25,7 @@ from asd.challenge.names import parse_clip_name
 from asd.csvfiles import CsvError, Row, parse_number, parse_rows
 from asd.errors import UserError
 from asd.submission.systems import KINDS, SystemFiles, read_systems
-from asd.words import shown
+from asd.words import one_line
 
 _LABEL = re.compile(r"[^_]+_[^_]+_task2_\d+")
 _FEW = 5  # lines whose numbers are told
@@ -60,7 +60,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.path}, line {self.line}" if self.line else str(self.path)
-        return shown(f"{where}: {self.what}")
+        return one_line(f"{where}: {self.what}")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asd.audio import recording
 from asd.audio.recording import is_finite, read_content, read_recording, resample
 from asd.errors import UserError
 
@@ -131,3 +132,34 @@ def test_finite_values_are_told_from_others():
     assert is_finite(np.zeros((0, 3), dtype=np.float32))
     for bad in ([np.nan, 0], [np.inf, 0], [-np.inf, 0], [np.inf, -np.inf]):
         assert not is_finite(np.array(bad, dtype=np.float32))
+
+
+def test_samples_that_are_only_claimed_take_no_memory(tmp_path, monkeypatch):
+    """A header may claim 2^36 samples; what there is comes back, block by block."""
+    monkeypatch.setattr(recording, "_BLOCK_SAMPLES", 200)
+    samples = np.arange(1000) / 2**15
+    soundfile.write(tmp_path / "x.flac", samples, 16000)
+    assert np.array_equal(read_recording(tmp_path / "x.flac").wave, samples[None])
+    content = bytearray((tmp_path / "x.flac").read_bytes())
+    content[21] |= 0x0F  # the upper bits of the number of samples
+    (tmp_path / "x.flac").write_bytes(content)
+    assert np.array_equal(read_recording(tmp_path / "x.flac").wave, samples[None])
+
+
+@pytest.mark.parametrize("rate_hz", [1, 62, 4_100_000])
+def test_rates_that_are_too_far_apart_are_refused(tmp_path, rate_hz):
+    soundfile.write(tmp_path / "x.wav", np.zeros(1000), rate_hz)
+    with pytest.raises(UserError, match=f"x.wav: is sampled at {rate_hz} Hz, it says"):
+        read_recording(tmp_path / "x.wav", rate_hz=16000)
+
+
+def test_recordings_of_which_no_sample_is_left_are_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros(1), 48000)
+    with pytest.raises(UserError, match="is too short for 1000 Hz"):
+        read_recording(tmp_path / "x.wav", rate_hz=1000)
+
+
+def test_a_mean_beyond_the_largest_float_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.full((4, 2), 3e38), 16000, "FLOAT")
+    with pytest.raises(UserError, match="holds samples that are NaN or infinite"):
+        read_recording(tmp_path / "x.wav", channel="mix")

@@ -49,6 +49,13 @@ def change_byte(draw, whole):
     return bytes(changed)
 
 
+def change_head(draw, whole):
+    """A byte of the header, which says more than any other."""
+    changed = bytearray(whole)
+    changed[draw.randrange(min(len(whole), 64))] = draw.choice([0, 1, 0x7F, 0x80, 0xF0, 0xFF])
+    return bytes(changed)
+
+
 def insert(draw, whole):
     at = draw.randint(0, len(whole))
     return whole[:at] + draw.choice(TOKENS) + whole[at:]
@@ -101,7 +108,7 @@ def change_line(draw, whole):
 
 ANYWHERE = (flip_bit, change_byte, insert, delete, truncate, repeat, swap)
 TEXT = (*ANYWHERE, change_text_number, change_text_number, change_line)
-BINARY = (*ANYWHERE, change_binary_number)
+BINARY = (*ANYWHERE, change_head, change_binary_number)
 
 
 def mutate(draw, whole, mutations):

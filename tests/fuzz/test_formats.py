@@ -8,6 +8,7 @@ import copy
 import io
 import json
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -112,6 +113,13 @@ class Wav(Format):
         soundfile.write(stream, samples, 8000, self.subtype, format=self.container)
         return stream.getvalue()
 
+    def change(self, draw, whole):
+        changed = super().change(draw, whole)
+        if changed[:4] == b"RIFF" and draw.random() < 0.2:
+            rate_hz = draw.choice([1, 2, 7, 10**6, 2**31, 2**32 - 1])
+            changed = changed[:24] + struct.pack("<II", rate_hz, 0) + changed[32:]
+        return changed
+
     def read(self, path):
         self.size = path.stat().st_size
         return read_recording(path), read_recording(path, rate_hz=self.rate_hz, channel="mix")
@@ -181,7 +189,7 @@ class ParameterFile(Format):
 
 
 class RecipeFile(Format):
-    file, cases = "recipe.yaml", 250
+    file, cases = "recipe.yaml", 150
     recipe = """\
 input_s: 0.5
 frontend:
@@ -366,7 +374,7 @@ class SubmissionZip(Submission):
 
 
 class Model(Format):
-    file, kind, is_checked, cases = "model.pt", "binary", True, 120
+    file, kind, is_checked, cases = "model.pt", "binary", True, 80
 
     def make(self, folder):
         self.train(folder)
@@ -392,7 +400,7 @@ EXTREME_VALUES = [
 class WrongModel(Model):
     """Well-formed model files with other values in them."""
 
-    is_checked = False
+    is_checked, cases = False, 50
 
     def make(self, folder):
         whole = super().make(folder)

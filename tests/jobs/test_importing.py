@@ -304,7 +304,7 @@ def other_network():
     ("name", "content", "complaint"),
     [
         (FAN, b"not weights", "is damaged or no file of weights"),
-        (FAN, [1, 2], "is no autoencoder of the public baseline"),
+        (FAN, [1, 2], "is damaged or no file of weights"),
         (FAN, {}, "is no autoencoder of the public baseline"),
         (FAN, other_network(), "is no autoencoder of the public baseline"),
         ("my_model", other_network(), "not a model name of the public baseline"),
