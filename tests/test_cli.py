@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 
 from asd.cli import _parser, main
 from asd.errors import UserError
-from asd.systems import system_class, system_names
-from asd.systems.gan.scoring import CROSS_E, FM
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import parameters_of
+from asd.systems.registry import SYSTEMS, find_system, system_names
 
 COMMANDS = _parser()._subparsers._group_actions[0].choices
 RUN_COMMANDS = ("train", "test", "run")
@@ -60,14 +60,31 @@ def test_every_command_explains_all_its_flags(capsys, command):
 
 
 @pytest.mark.parametrize("command", RUN_COMMANDS)
-def test_run_commands_take_and_explain_every_parameter(capsys, command):
-    text = help_of(capsys, command)
-    for parameter in parameter_fields():
-        assert all(f"{flag} " in text for flag in flags_of(parameter))
-        assert parameter.metadata["meaning"] in text
-        if parameter.name not in SWITCHES:
-            shown = placeholder_of(parameter)
-            assert re.search(rf"{flags_of(parameter)[-1]} \[?{re.escape(shown)}[] ,]", text)
+@pytest.mark.parametrize("model", ["DCASE2023T2-AE", "BiGAN", "dis_spec_scac_fixed"])
+def test_run_commands_explain_the_parameters_of_the_chosen_system(capsys, command, model):
+    text = help_of(capsys, command, "--model", model)
+    entry = find_system(model)
+    for each in (*parameters_of(RunParameters), *parameters_of(entry.parameters_class())):
+        assert all(f"{flag} " in text for flag in each.flags)
+        assert each.help in text
+        if not each.is_switch:
+            assert re.search(rf"{each.flag} \[?{re.escape(each.placeholder)}[] ,]", text)
+
+
+def test_parameters_of_other_systems_are_left_out_of_help(capsys):
+    assert " --w " not in help_of(capsys, "train")
+    assert " --w " in help_of(capsys, "train", "--model", "BiGAN")
+    assert " --validation_split " in help_of(capsys, "train")
+    assert " --validation_split " not in help_of(capsys, "train", "--model", "BiGAN")
+    both = help_of(capsys, "run", "--model", "ae", "BiGAN")
+    assert " --w " in both
+    assert " --validation_split " in both
+
+
+def test_the_model_of_a_parameter_file_is_explained(capsys, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("--model: BiGAN\n")
+    assert " --w " in help_of(capsys, "train", "--config", str(file))
 
 
 def test_help_shows_official_defaults(capsys):
@@ -80,8 +97,12 @@ def test_help_shows_official_defaults(capsys):
 @pytest.mark.parametrize("command", RUN_COMMANDS)
 def test_help_lists_every_system_and_score(capsys, command):
     text = help_of(capsys, command)
-    autoencoder = system_class("ae")(frames=1).score_names
-    for word in (*system_names(), *autoencoder, CROSS_E, FM):
+    scores = [
+        name
+        for entry in SYSTEMS.values()
+        for name in entry.system_class()(entry.defaults()).score_names
+    ]
+    for word in (*system_names(), *scores):
         assert re.search(rf"\W{re.escape(word)}\W", text), word
 
 
