@@ -61,22 +61,23 @@ def machine_clips(config: Config, machine: str, part: Part, threads: int) -> Cli
     return ClipSet(clips, source, year=config.challenge.year)
 
 
-def section_clips(config: Config, machine: str, sections: Sequence[str], threads: int) -> ClipSet:
-    """Training clips of some sections of a machine type.
+def of_sections(config: Config, clips: ClipSet, sections: Sequence[str]) -> ClipSet:
+    """The clips of some sections of a machine type; all where none is named.
 
     Raises
     ------
     UserError
         A section has no clip.
     """
-    clips = machine_clips(config, machine, "train", threads)
     found = {clip.section for clip in clips}
     for section in sections:
         if section not in found:
             raise UserError(
-                f"{machine}: no training clip of section {section} in the {config.split} data of "
-                f"{config.dataset}; add clips or leave the section out (--use_ids)"
+                f"{clips[0].machine}: no training clip of section {section} in the {config.split} "
+                f"data of {config.dataset}; add clips or leave the section out (--use_ids)"
             )
+    if not sections:
+        return clips
     return clips.select([i for i, clip in enumerate(clips) if clip.section in sections])
 
 

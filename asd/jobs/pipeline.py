@@ -1,9 +1,10 @@
 """The steps of a run over all its jobs: train, test."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from asd.audio.features import Feature
+from asd.audio.clip_set import ClipSet
 from asd.config import Config
 from asd.errors import UserError
 from asd.jobs.data import check_dataset, machine_clips
@@ -27,26 +28,26 @@ def train(config: Config) -> None:
     check_score(config)
     check_dataset(config)
     planned = plan_jobs(config)
-    at_once = default_at_once(planned)
-    jobs, failures = planned, list[Failure]()
-    if at_once > 1 or config.cluster:  # else a job computes its features with all cores itself
-        jobs, failures = _with_features(config, planned)
+    jobs, failures, clips = _with_features(config, planned)
     if jobs:
         with training_progress(jobs):
-            failures += _train_jobs(config, jobs, at_once)
+            failures += _train_jobs(config, jobs, clips)
     _report(failures, planned)
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 
 
-def _train_jobs(config: Config, jobs: Sequence[Job], at_once: int) -> list[Failure]:
+def _train_jobs(config: Config, jobs: Sequence[Job], clips: Mapping[str, ClipSet]) -> list[Failure]:
     """Train on a cluster, as a stack on a GPU, or several at a time on the processor's cores."""
     where, threads = device(config), thread_count(config.threads)
     if where != "cpu" and not config.cluster:
         log.info("training on %s, %d model(s) together", where, len(jobs))
-        return [Failure(job, why) for job, why in train_together(jobs, threads)]
+        return [Failure(job, why) for job, why in train_together(jobs, threads, clips)]
+    at_once = default_at_once(jobs)
     if not config.cluster:
         log.info("training on %s, %d model(s) at a time", where, at_once)
-    return run_jobs(train_job, jobs, at_once, config.cluster, config.cluster_timeout)
+    in_this_process = at_once == 1 and not config.cluster
+    work = partial(train_job, clips=clips) if in_this_process else train_job
+    return run_jobs(work, jobs, at_once, config.cluster, config.cluster_timeout)
 
 
 def test(config: Config) -> None:
@@ -71,28 +72,33 @@ def train_and_test(config: Config) -> None:
         test(config)
 
 
-def _with_features(config: Config, jobs: Sequence[Job]) -> tuple[list[Job], list[Failure]]:
-    """Compute all features with all cores first; jobs whose clips can't be used are failures."""
+def _with_features(
+    config: Config, jobs: Sequence[Job]
+) -> tuple[list[Job], list[Failure], dict[str, ClipSet]]:
+    """Compute all features with all cores first; jobs whose clips can't be used are failures.
+
+    Returns
+    -------
+    tuple
+        Jobs that can be done, those that cannot, and the training clips by machine type, with
+        their features open.
+    """
     if any(job.covers_challenge for job in jobs):
-        return list(jobs), []  # its features lie in one store of their own
+        return list(jobs), [], {}  # its features lie in one store of their own
     threads = thread_count(config.threads)
     inputs = list(config.entry.system_class()(config.system).inputs().values())
-    machines = dict.fromkeys(machine for job in jobs for machine in job.machines)
-    why = {machine: _feature_failure(config, machine, inputs, threads) for machine in machines}
-    good = [job for job in jobs if not why[job.machines[0]]]
-    bad = [Failure(job, why[job.machines[0]]) for job in jobs if why[job.machines[0]]]
-    return good, bad
-
-
-def _feature_failure(config: Config, machine: str, inputs: Sequence[Feature], threads: int) -> str:
-    """Compute the features of a machine type; returns why that cannot be done, or ""."""
-    try:
-        clips = machine_clips(config, machine, "train", threads)
-        for feature in inputs:
-            clips.features(feature)
-    except UserError as error:
-        return str(error)
-    return ""
+    clips: dict[str, ClipSet] = {}
+    reasons: dict[str, str] = {}
+    for machine in dict.fromkeys(machine for job in jobs for machine in job.machines):
+        try:
+            clips[machine] = machine_clips(config, machine, "train", threads)
+            for feature in inputs:
+                clips[machine].features(feature)
+        except UserError as error:
+            reasons[machine] = str(error)
+    good = [job for job in jobs if job.machines[0] not in reasons]
+    failures = [Failure(job, reasons[job.machines[0]]) for job in jobs if job not in good]
+    return good, failures, clips
 
 
 def _report(failures: Sequence[Failure], planned: Sequence[Job]) -> None:

@@ -1,7 +1,7 @@
 """Train the model of a job: clips, features, fit, and the files that remain."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,7 +11,7 @@ from asd.audio.clip_set import ClipSet
 from asd.config import Config
 from asd.detector import Detector, TrainingFacts
 from asd.errors import UserError
-from asd.jobs.data import challenge_clips, section_clips
+from asd.jobs.data import challenge_clips, machine_clips, of_sections
 from asd.jobs.folder_run import FolderRun, FolderStage
 from asd.jobs.jobs import Job, failure_reason
 from asd.jobs.scalars import scalar_writer
@@ -22,7 +22,7 @@ from asd.systems.base import MAIN_STAGE, Fit, System
 log = logging.getLogger(__name__)
 
 
-def train_job(job: Job, threads: int) -> None:
+def train_job(job: Job, threads: int, clips: Mapping[str, ClipSet] | None = None) -> None:
     """Train a job's model and store it in the job's folder.
 
     With `--restart` the training goes on from the last checkpoint, or starts afresh where there is
@@ -35,6 +35,8 @@ def train_job(job: Job, threads: int) -> None:
         Training one model of many takes one core: bits depend on the number of threads, so a
         model would depend on how many are trained at once; and small networks' matrices are too
         small for more to pay (on a busy machine they cost tenfold).
+    clips
+        Training clips by machine type, where they are at hand.
 
     Raises
     ------
@@ -44,10 +46,12 @@ def train_job(job: Job, threads: int) -> None:
     """
     torch.set_num_threads(threads if job.covers_challenge else 1)
     with exclusive_lock(job.folder.lock, "training", wait=False):
-        _prepare(job, threads).run_alone()
+        _prepare(job, threads, clips or {}).run_alone()
 
 
-def train_together(jobs: Sequence[Job], threads: int) -> list[tuple[Job, str]]:
+def train_together(
+    jobs: Sequence[Job], threads: int, clips: Mapping[str, ClipSet]
+) -> list[tuple[Job, str]]:
     """Train the models of several jobs at the same time, as one stack where the system can.
 
     Each is stored as soon as it is finished.
@@ -63,7 +67,7 @@ def train_together(jobs: Sequence[Job], threads: int) -> list[tuple[Job, str]]:
         for i, job in enumerate(jobs):
             try:
                 locks.enter_context(exclusive_lock(job.folder.lock, "training", wait=False))
-                fits[i] = _prepare(job, threads)
+                fits[i] = _prepare(job, threads, clips)
             except Exception as error:  # foreseen or not, the others can go on
                 errors[i] = error
         fit_many = jobs[0].config.entry.system_class().fit_many
@@ -89,10 +93,10 @@ def device(config: Config) -> str:
     return f"cuda:{number}"
 
 
-def _prepare(job: Job, threads: int) -> Fit:
+def _prepare(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> Fit:
     """A job made ready: a training that only has to be run, and stores what it has learned."""
     config = job.config
-    train = _training_clips(job, threads)
+    train = _training_clips(job, threads, clips)
     detector = Detector.create(config.entry, config.system, device(config))
     run = _folder_run(job, train, detector.system)
     run.prepare_folder()
@@ -115,10 +119,12 @@ def _prepare(job: Job, threads: int) -> Fit:
     return Fit(fit.system, fit.train, fit.run, store)
 
 
-def _training_clips(job: Job, threads: int) -> ClipSet:
+def _training_clips(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> ClipSet:
     if job.covers_challenge:
         return challenge_clips(job.config, threads)
-    return section_clips(job.config, job.machines[0], job.sections, threads)
+    machine = job.machines[0]
+    found = clips.get(machine) or machine_clips(job.config, machine, "train", threads)
+    return of_sections(job.config, found, job.sections)
 
 
 def _folder_run(job: Job, train: ClipSet, system: System) -> FolderRun:
