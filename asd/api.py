@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asd.audio.clip_set import ClipSet
 from asd.challenge.catalog import Challenge
 from asd.challenge.catalog import load_challenge as load_year
@@ -16,7 +14,7 @@ from asd.config import load_config
 from asd.detector import Detector
 from asd.errors import UserError
 from asd.evaluation.metrics import arithmetic_mean, official_mean, official_score
-from asd.evaluation.results import ResultTable, SectionScores, result_table
+from asd.evaluation.results import ResultTable, result_table, section_scores
 from asd.extensions import absolute_reference
 from asd.jobs.data import machine_clips
 from asd.schema.parameters import parameters_of, with_values
@@ -283,28 +281,13 @@ def evaluate(
     official: dict[str, dict[str, float]] = {}
     for machine, own in scores.by_machine():
         for score in own.columns:
-            table, parts = result_table(_sections(own, score), max_fpr, f"{machine} {score}")
+            table, parts = result_table(section_scores(own, score), max_fpr, f"{machine} {score}")
             tables[machine, score] = table
             official.setdefault(score, {})[machine] = official_score(rule, list(parts.values()))
     for by_machine in official.values():
         if len(by_machine) > 1:
             by_machine["all"] = official_mean(rule, list(by_machine.values()))
     return Evaluation(tables, official)
-
-
-def _sections(table: ScoreTable, score: str) -> list[SectionScores]:
-    found = []
-    for section in sorted({clip.section for clip in table.clips}):
-        own = table.select([i for i, clip in enumerate(table.clips) if clip.section == section])
-        found.append(
-            SectionScores(
-                section,
-                own[score],
-                np.array([clip.is_anomaly for clip in own.clips]),
-                np.array([clip.is_target for clip in own.clips]),
-            )
-        )
-    return found
 
 
 def _as_yaml(value: Any) -> str:

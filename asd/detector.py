@@ -4,12 +4,14 @@ It is kept in one file, which scores recordings anywhere with no parameter named
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -154,7 +156,8 @@ class Detector:
                 bar.total = epoch.total
                 bar.update(epoch.number - bar.n)
 
-            self.prepare(train, MemoryRun(seed, show)).run_alone()
+            with _threads_of(self.system.scope):
+                self.prepare(train, MemoryRun(seed, show)).run_alone()
         return self
 
     def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
@@ -434,6 +437,18 @@ class Detector:
                 "%s: was trained with %s, which holds; train again for the new values",
                 where, ", ".join(differ),
             )  # fmt: skip
+
+
+@contextmanager
+def _threads_of(scope: str) -> Iterator[None]:
+    """One thread for a model of one machine type, as on the command line: bits depend on it."""
+    before = torch.get_num_threads()
+    if scope != "challenge":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def differences(

@@ -32,6 +32,7 @@ from asd.evaluation.metrics import (
     partial_auc,
     precision_recall_f1,
 )
+from asd.scores.table import ScoreTable
 
 _log = logging.getLogger(__name__)
 
@@ -184,6 +185,38 @@ class SectionScores:
     def __post_init__(self) -> None:
         if self.is_anomaly.dtype != bool or self.is_target.dtype != bool:
             raise TypeError("is_anomaly and is_target must be boolean arrays")
+
+
+def section_scores(
+    table: ScoreTable, score: str, threshold: float | None = None
+) -> list[SectionScores]:
+    """The clips of each section with one of their scores, in order of the sections.
+
+    Parameters
+    ----------
+    table
+        Scores of clips of one machine type.
+    threshold
+        Clips above it are decided anomalous; None leaves decisions out.
+    """
+    found = []
+    for section in sorted({clip.section for clip in table.clips}):
+        own = table.select([i for i, clip in enumerate(table.clips) if clip.section == section])
+        found.append(
+            SectionScores(
+                section,
+                own[score],
+                np.array([clip.is_anomaly for clip in own.clips]),
+                np.array([clip.is_target for clip in own.clips]),
+                decide(own[score], threshold),
+            )
+        )
+    return found
+
+
+def decide(scores: FloatArray, threshold: float | None) -> npt.NDArray[np.int_] | None:
+    """1 for clips above a threshold, 0 for the others, shape (clips,); None without a threshold."""
+    return None if threshold is None else (scores > threshold).astype(int)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from asd.clips import LABELS
 from asd.config import Config
@@ -54,31 +53,11 @@ class MachineTest:
 
     def sections(self) -> list[results.SectionScores]:
         """The clips of each section."""
-        clips = self.table.clips
-        found = []
-        for section in sorted({clip.section for clip in clips}):
-            chosen = [i for i, clip in enumerate(clips) if clip.section == section]
-            found.append(self._section(section, self.table.select(chosen)))
-        return found
+        return results.section_scores(self.table, self.score, self.threshold)
 
     def file_names(self, section: str) -> list[str]:
         """Names of a section's clips, in the order of its scores."""
         return [clip.file_name for clip in self.table.clips if clip.section == section]
-
-    def _section(self, section: str, table: ScoreTable) -> results.SectionScores:
-        scores = table[self.score]
-        return results.SectionScores(
-            section,
-            scores,
-            np.array([clip.is_anomaly for clip in table.clips]),
-            np.array([clip.is_target for clip in table.clips]),
-            decide(scores, self.threshold),
-        )
-
-
-def decide(scores: NDArray[np.float64], threshold: float | None) -> NDArray[np.int_] | None:
-    """1 for clips above a threshold, 0 for the others, shape (clips,); None without a threshold."""
-    return None if threshold is None else (scores > threshold).astype(int)
 
 
 def evaluate_job(job: Job, threads: int) -> None:

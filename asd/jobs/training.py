@@ -1,5 +1,6 @@
 """Train the model of a job: clips, features, fit, and the files that remain."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -154,9 +155,17 @@ def _identity(job: Job, train: ClipSet, system: System) -> dict[str, Any]:
         "machines": list(train.machines),
         "sections": list(job.sections),
         "clips": len(train),
+        "clip_names": _digest(train),
         "sample_rate_hz": sorted(rates),
         **fixed_parameters(config.system),
     }
+
+
+def _digest(train: ClipSet) -> str:
+    """A digest of what the clips are called, in their order."""
+    clips = [*train.clips, *train.label_only_clips]
+    names = "\n".join(f"{clip.machine}/{clip.file_name} {clip.attributes}" for clip in clips)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def fixed_parameters(parameters: Any) -> dict[str, Any]:

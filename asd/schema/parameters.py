@@ -9,7 +9,7 @@ model and what is stored with a model all come from these fields.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
@@ -222,30 +222,3 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
     else:
         return {key: value}
     return {name: found for part, item in parts.items() for name, found in flat(item, part).items()}
-
-
-def json_schema(cls: type) -> dict[str, Any]:
-    """A JSON Schema of a YAML file of these parameters, with which editors complete and check."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            spelling: _json_property(each)
-            for each in parameters_of(cls)
-            for flag in each.flags
-            for spelling in (flag, flag.lstrip("-"))
-        },
-    }
-
-
-def _json_property(each: Parameter) -> dict[str, Any]:
-    types = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "string"}
-    one: dict[str, Any] = {"type": [types[base_of(each.kind)], "null"]}
-    if choices := choices_of(each.kind):
-        one = {"enum": [*choices, None]}
-    if each.takes_several:
-        one = {"anyOf": [{"type": "array", "items": one}, one]}
-    default = plain(each.default)
-    shown = {} if each.default is MISSING else {"default": default}
-    return {"description": each.help, **one, **shown}

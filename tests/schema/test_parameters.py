@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from asd.run_parameters import RunParameters
 from asd.schema.parameters import (
     flat,
-    json_schema,
     parameter,
     parameters_of,
     plain,
@@ -219,26 +218,6 @@ def at(tree, key):
 def test_every_dotted_key_leads_to_its_value(tree):
     for key, value in flat(tree).items():
         assert at(tree, key) == value
-
-
-def test_a_json_schema_names_every_key_that_a_file_may_have():
-    schema = json_schema(RunParameters)
-    spelled = {flag for each in parameters_of(RunParameters) for flag in each.flags}
-    assert set(schema["properties"]) == spelled | {flag.lstrip("-") for flag in spelled}
-    assert schema["additionalProperties"] is False
-    seed = schema["properties"]["--seed"]
-    assert seed == {"description": "random seed", "type": ["integer", "null"], "default": 13711}
-    machines = schema["properties"]["machine_types"]
-    assert machines["anyOf"][0]["items"] == {"type": ["string", "null"]}
-    precision = json_schema(CLASSES["ae"])["properties"]["precision"]
-    assert precision["enum"] == ["float32", "bfloat16", None]
-
-
-@pytest.mark.parametrize("owner", CLASSES)
-def test_a_json_schema_can_be_made_of_all_parameters(owner):
-    properties = json_schema(CLASSES[owner])["properties"]
-    assert all(each["description"] for each in properties.values())
-    assert {each.name for each in parameters_of(CLASSES[owner])} <= set(properties)
 
 
 @pytest.mark.parametrize("owner", CLASSES)
