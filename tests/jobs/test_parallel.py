@@ -14,10 +14,12 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from asd.archives import load_archive
 from asd.cli import main
-from asd.config import Config
+from asd.config import load_config
 from asd.errors import UserError
 from asd.files import write_text
+from asd.jobs.folder_run import epochs_done
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import (
     _ClusterWatch,
@@ -26,7 +28,7 @@ from asd.jobs.parallel import (
     run_jobs,
     training_progress,
 )
-from asd.jobs.training import epochs_done, train_together
+from asd.jobs.training import train_together
 
 
 def touch_own_file(job: Job, threads: int) -> None:
@@ -56,7 +58,11 @@ def note_log_level(job: Job, threads: int) -> None:  # noqa: ARG001
 
 
 def jobs_of(tmp_path, *machines):
-    return plan_jobs(Config(machine_types=machines, result_directory=tmp_path))
+    return plan_jobs(config_of(machine_types=machines, result_directory=tmp_path))
+
+
+def config_of(**flags):
+    return load_config(None, flags, use_default_file=False)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -174,7 +180,7 @@ def test_a_cluster_trains_the_same_models_though_a_worker_is_killed(tmp_path, ti
     assert len(models) == 2
     for path in models:
         other = tmp_path / "there" / path.relative_to(tmp_path / "here")
-        one, two = (torch.load(p, weights_only=True)["state"]["network"] for p in (path, other))
+        one, two = (load_archive(p, "")["state"]["network"] for p in (path, other))
         assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
@@ -271,7 +277,7 @@ def test_a_scheduler_without_workers_ends_the_wait(scheduler):
 def test_models_trained_together_equal_those_trained_one_by_one(tmp_path, tiny_data):
     results = tmp_path / "one"
     assert train(tiny_data, results, "--epochs", "2", "--jobs", "1") == 0
-    config = Config(
+    config = config_of(
         machine_types=("fan", "ToyCar"), dataset_directory=tiny_data, epochs=2, batch_size=16,
         result_directory=tmp_path / "together",
     )  # fmt: skip
@@ -285,7 +291,7 @@ def test_models_trained_together_equal_those_trained_one_by_one(tmp_path, tiny_d
 
 
 def test_one_that_cannot_be_trained_does_not_stop_those_trained_together(tmp_path, tiny_data):
-    config = Config(
+    config = config_of(
         machine_types=("fan", "slider"), dataset_directory=tiny_data, epochs=1,
         result_directory=tmp_path,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
+from asd.archives import load_archive
 from asd.report.page import save_figure
 from asd.report.tables import heat_map
 
@@ -50,6 +51,7 @@ def test_files_of_a_test(tested):
         f"anomaly_score_{label}_section_00_test_seed13711_id(0_).csv",
         f"decision_result_{label}_section_00_test_seed13711_id(0_).csv",
         f"result_{label}_test_seed13711_id(0_)_roc.csv",
+        f"job_{label}_test_seed13711_id(0_).json",
         f"{FAN}_anm_score.png",
         f"{FAN}_roc.png",
     }
@@ -97,6 +99,12 @@ def test_one_score_needs_no_map_of_scores(tested, copy_tree, asd):
     assert pictures == {"DCASE2023T2_auc_pauc.png"}
 
 
+def normal_scores(results):
+    """Kind -> score -> what thresholds are fitted to, as the model's file holds it."""
+    state = load_archive(results / "models/baseline" / FAN / "model.pt", "")["state"]
+    return {"batch": state["batch_scores"], "clip": state["normal_scores"]["columns"]}
+
+
 def decisions_of(results, score):
     folder = results / "dev_data" / f"baseline_{score}"
     (file,) = folder.glob("anomaly_score_*.csv")
@@ -113,17 +121,15 @@ def test_decisions_follow_the_gamma_quantile(tested, asd, flags, tmp_path, kind,
     done = asd("test", *flags, "--result_directory", tmp_path, "--score", "MAHALA",
                "--threshold_fit", kind, "--decision_threshold", quantile)  # fmt: skip
     assert done.status == 0, done.err
-    content = torch.load(tested / "models/baseline" / FAN / "model.pt", weights_only=True)
-    shape, loc, scale = scipy.stats.gamma.fit(content["state"]["samples"][kind]["MAHALA"].numpy())
+    shape, loc, scale = scipy.stats.gamma.fit(np.array(normal_scores(tested)[kind]["MAHALA"]))
     threshold = scipy.stats.gamma.ppf(quantile, shape, loc, scale)
     scores, decisions = decisions_of(tmp_path, "MAHALA")
     assert decisions == (scores > threshold).astype(int).tolist()
     assert quantile == 0.9 or sum(decisions) > 0
 
 
-def test_threshold_samples_of_clips_are_scores_of_training_clips(tested):
-    content = torch.load(tested / "models/baseline" / FAN / "model.pt", weights_only=True)
-    samples = content["state"]["samples"]
+def test_normal_scores_are_of_training_clips_or_batches(tested):
+    samples = normal_scores(tested)
     windows = 12 * (6400 // 256 + 1 - 4)  # all clips, 22 windows each
     held_out = -(-windows // 10)
     batches = -(-(windows - held_out) // 32) + -(-held_out // 32)
@@ -136,28 +142,69 @@ def test_threshold_samples_of_clips_are_scores_of_training_clips(tested):
     ("changed", "complaint"),
     [
         (("--n_mels", 20), "--n_mels 16 (now 20)"),
-        (("--frames", 4, "--power", 1), "--frames 5 (now 4), --power 2.0 (now 1.0)"),
+        (("--frames", 4, "--power", 1), "--power 2.0 (now 1.0), --frames 5 (now 4)"),
         (("--fmax", 7000, "--win_length", 400), "--fmax null (now 7000.0), --win_length null (now"),
         (("--frame_hop_length", 2), "--frame_hop_length 1 (now 2)"),
+        (("--batch_size", 7, "-lr", 1), "--batch_size 32 (now 7), --learning_rate 0.001 (now 1.0)"),
+        (("--set", "frames=4"), "--frames 5 (now 4)"),
     ],
 )
-def test_other_features_than_in_training_are_refused(tested, asd, flags, changed, complaint):
+def test_flags_that_contradict_the_model_are_refused(tested, asd, flags, changed, complaint):
     done = asd("test", *flags, *changed, "--result_directory", tested)
     assert f"{FAN}/model.pt: was trained with {complaint}" in done.complaint
-    assert done.complaint.endswith("give the same or train again")
+    assert done.complaint.endswith("leave the flag out, as the model knows, or train again")
 
 
-def test_other_training_parameters_do_not_matter(tested, asd, flags):
-    done = asd("test", *flags, "--batch_size", 7, "--epochs", 9, "-lr", 1,
-               "--result_directory", tested)  # fmt: skip
-    assert done.status == 0
+def test_epochs_may_differ_as_training_can_go_on(tested, asd, flags):
+    done = asd("test", *flags, "--epochs", 9, "--result_directory", tested)
+    assert done.status == 0, done.err
+
+
+def scores_in(folder):
+    return {path.name: path.read_text() for path in folder.glob("dev_data/*/*.csv")}
+
+
+def test_a_model_knows_what_it_was_trained_with(asd, shared_tiny, tiny_flags, tmp_path):
+    where = ("-d", "--machine_types", "fan", "--dataset_directory", shared_tiny.folder,
+             "--result_directory", tmp_path, "--export_dir", "m16")  # fmt: skip
+    own = (*tiny_flags, "--frames", 4)
+    assert asd("train", *where, *own, "--epochs", 2).status == 0
+    assert asd("test", *where, *own).status == 0
+    expected = scores_in(tmp_path)
+    shutil.rmtree(tmp_path / "dev_data")
+    done = asd("test", *where)
+    assert done.status == 0, done.err
+    assert "WARNING" not in done.err
+    assert scores_in(tmp_path) == expected
+    (model,) = tmp_path.glob("models/m16/*/model.pt")
+    assert asd("test", *where, "--frames", 5).complaint == (
+        f"{model}: was trained with --frames 4 (now 5); leave the flag out, as the model knows, or "
+        "train again"
+    )
+
+
+def test_a_file_that_contradicts_the_model_is_told_and_the_model_holds(
+    tested, asd, shared_tiny, tmp_path
+):
+    """A file is meant for many models, and was perhaps changed since."""
+    file = tmp_path / "own.yaml"
+    values = {"n_mels": 20, "n_fft": 512, "hop_length": 256, "batch_size": 32, "epochs": 2}
+    file.write_text("".join(f"--{name}: {value}\n" for name, value in values.items()))
+    (tmp_path / "models").symlink_to(tested / "models")
+    done = asd("test", "-d", "--machine_types", "fan", "--dataset_directory", shared_tiny.folder,
+               "--config", file, "--result_directory", tmp_path)  # fmt: skip
+    assert done.status == 0, done.err
+    scores = (
+        "dev_data/baseline_MSE/anomaly_score_DCASE2023T2fan_section_00_test_seed13711_id(0_).csv"
+    )
+    assert (tmp_path / scores).read_text() == (tested / scores).read_text()
 
 
 def test_another_sampling_rate_is_refused(tested, asd, flags, tiny, write_wav):
     for path in tiny.test("fan", per_group=1).iterdir():
         write_wav(path, np.zeros(8000), rate_hz=8000)
     done = asd("test", *flags, "--dataset_directory", tiny.folder, "--result_directory", tested)
-    assert "was trained with sample_rate_hz 16000 (now 8000)" in done.complaint
+    assert "is sampled at 8000 Hz, the model was trained at 16000 Hz; resample" in done.complaint
 
 
 def test_a_missing_model(asd, flags, tmp_path):
@@ -268,7 +315,7 @@ def test_sections_together_and_apart(tiny, asd, tiny_flags, tmp_path):
 
     assert asd("train", *flags, "--epochs", 1, "--use_ids", 1).status == 0
     weights = [
-        torch.load(folder / "model.pt", weights_only=True)["state"]["network"]["encoder.0.weight"]
+        load_archive(folder / "model.pt", "")["state"]["network"]["encoder.0.weight"]
         for folder in (together, together.with_name(together.name.replace("0_1_", "1_")))
     ]
     assert not torch.equal(*weights)

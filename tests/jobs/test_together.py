@@ -2,16 +2,19 @@
 
 import pytest
 import torch
-from asd.jobs.models import save_model
 
-from asd.config import Config
+from asd.config import load_config
+from asd.detector import Detector
 from asd.errors import UserError
-from asd.jobs import training
-from asd.jobs.data import training_data
+from asd.jobs.data import section_clips
 from asd.jobs.jobs import plan_jobs
 from asd.jobs.training import device, train_together
 from asd.systems.autoencoder import stacked
 from asd.systems.autoencoder.stacked_training import StackedTraining
+
+
+def config_of(**flags):
+    return load_config(None, flags, use_default_file=False)
 
 
 def test_seeds_of_a_machine_type_share_its_features(tmp_path, tiny_data, monkeypatch):
@@ -24,24 +27,27 @@ def test_seeds_of_a_machine_type_share_its_features(tmp_path, tiny_data, monkeyp
 
     monkeypatch.setattr(stacked, "StackedTraining", Spy)
     configs = [
-        Config(machine_types=("fan",), dataset_directory=tiny_data, epochs=1, seed=seed,
+        config_of(machine_types=("fan",), dataset_directory=tiny_data, epochs=1, seed=seed,
                result_directory=tmp_path)
         for seed in (0, 1)
     ]  # fmt: skip
     jobs = [job for config in configs for job in plan_jobs(config)]
     assert train_together(jobs, threads=1) == []
-    _, features = training_data(configs[0], "fan", ("00",), threads=1)
+    clips = section_clips(configs[0], "fan", ("00",), threads=1)
+    features = clips.features(configs[0].system.feature())
     assert [len(one) for one in rows] == [len(features.rows)]
 
 
 def test_an_unforeseen_error_stops_one_model_and_is_told(tmp_path, tiny_data, monkeypatch):
-    def fail(path, model):
+    save = Detector.save
+
+    def fail(self, path):
         if "ToyCar" in str(path):
             raise RuntimeError("out of ideas")
-        save_model(path, model)
+        save(self, path)
 
-    monkeypatch.setattr(training, "save_model", fail)
-    config = Config(
+    monkeypatch.setattr(Detector, "save", fail)
+    config = config_of(
         machine_types=("ToyCar", "fan"), dataset_directory=tiny_data, epochs=1,
         result_directory=tmp_path,
     )  # fmt: skip
@@ -55,8 +61,8 @@ def test_an_unforeseen_error_stops_one_model_and_is_told(tmp_path, tiny_data, mo
 def test_the_gpu_that_is_asked_for(monkeypatch, asked, found):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device(Config(use_cuda=True, gpu_id=asked)) == found
-    assert device(Config(use_cuda=False, gpu_id=asked)) == "cpu"
+    assert device(config_of(use_cuda=True, gpu_id=asked)) == found
+    assert device(config_of(use_cuda=False, gpu_id=asked)) == "cpu"
 
 
 @pytest.mark.parametrize("number", [-1, 2])
@@ -64,4 +70,4 @@ def test_a_gpu_that_is_not_there(monkeypatch, number):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match=f"--gpu_id: there is no GPU {number}; choose from 0 to 1"):
-        device(Config(gpu_id=(number,)))
+        device(config_of(gpu_id=(number,)))
