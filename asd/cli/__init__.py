@@ -13,6 +13,7 @@ from asd.errors import UserError
 from asd.memory import keep_freed_memory
 from asd.output import SteadyOutput, steady_output
 from asd.processes import exit_status, terminated_as_interrupted
+from asd.words import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
         if debug or error.filename is None:
             raise
         print(
-            f"asd: error: {error.filename}: {error.strerror}; check the path, its permissions and "
+            f"asd: error: {shown(error.filename)}: {error.strerror}; check the path, its permissions and "
             "free space (--debug shows where this came from)", file=sys.stderr,
         )  # fmt: skip
         return 2

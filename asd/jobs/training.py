@@ -51,11 +51,11 @@ def train_job(job: Job, threads: int, clips: Mapping[str, ClipSet] | None = None
 
 
 def train_together(
-    jobs: Sequence[Job], threads: int, clips: Mapping[str, ClipSet]
+    jobs: Sequence[Job], threads: int, clips: Mapping[str, ClipSet] | None = None
 ) -> list[tuple[Job, str]]:
     """Train the models of several jobs at the same time, as one stack where the system can.
 
-    Each is stored as soon as it is finished.
+    Each is stored as soon as it is finished. Parameters as in `train_job`.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def train_together(
         for i, job in enumerate(jobs):
             try:
                 locks.enter_context(exclusive_lock(job.folder.lock, "training", wait=False))
-                fits[i] = _prepare(job, threads, clips)
+                fits[i] = _prepare(job, threads, clips or {})
             except Exception as error:  # foreseen or not, the others can go on
                 errors[i] = error
         fit_many = jobs[0].config.entry.system_class().fit_many

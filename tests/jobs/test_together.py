@@ -6,7 +6,7 @@ import torch
 from asd.config import load_config
 from asd.detector import Detector
 from asd.errors import UserError
-from asd.jobs.data import section_clips
+from asd.jobs.data import machine_clips
 from asd.jobs.jobs import plan_jobs
 from asd.jobs.training import device, train_together
 from asd.systems.autoencoder import stacked
@@ -33,7 +33,7 @@ def test_seeds_of_a_machine_type_share_its_features(tmp_path, tiny_data, monkeyp
     ]  # fmt: skip
     jobs = [job for config in configs for job in plan_jobs(config)]
     assert train_together(jobs, threads=1) == []
-    clips = section_clips(configs[0], "fan", ("00",), threads=1)
+    clips = machine_clips(configs[0], "fan", "train", threads=1)
     features = clips.features(configs[0].system.feature())
     assert [len(one) for one in rows] == [len(features.rows)]
 
