@@ -55,8 +55,8 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
         if debug or error.filename is None:
             raise
         print(
-            f"asd: error: {shown(error.filename)}: {error.strerror}; check the path, its permissions and "
-            "free space (--debug shows where this came from)", file=sys.stderr,
+            f"asd: error: {shown(error.filename)}: {error.strerror}; check the path, its "
+            "permissions and free space (--debug shows where this came from)", file=sys.stderr,
         )  # fmt: skip
         return 2
     return 0
