@@ -2,14 +2,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from asd.parameters import SWITCHES, flags_of, parameter_fields, placeholder_of
 
 from asd.cli import _parser, main
 from asd.errors import UserError
-from asd.systems import system_class, system_names
-from asd.systems.gan.scoring import CROSS_E, FM
+from asd.run_parameters import RunParameters
+from asd.schema.parameters import parameters_of
+from asd.systems.registry import SYSTEMS, find_system, system_names
 
 COMMANDS = _parser()._subparsers._group_actions[0].choices
 RUN_COMMANDS = ("train", "test", "run")
@@ -38,6 +39,22 @@ def refused(capsys):
     return run
 
 
+@pytest.fixture
+def failed(capsys):
+    """Run a command line that must fail at work; gives its complaint, below a progress bar."""
+
+    def run(*words):
+        assert main(list(map(str, words))) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "Traceback" not in captured.err
+        last = captured.err.splitlines()[-1]
+        assert last.startswith("asd: error: ")
+        return last.removeprefix("asd: error: ")
+
+    return run
+
+
 def help_of(capsys, *words):
     with pytest.raises(SystemExit) as stopped:
         main([*words, "--help"])
@@ -59,15 +76,56 @@ def test_every_command_explains_all_its_flags(capsys, command):
         assert all(flag in text for flag in action.option_strings)
 
 
+def parameters(model):
+    """What a system and all runs have."""
+    return (*parameters_of(RunParameters), *parameters_of(find_system(model).parameters_class()))
+
+
+@pytest.mark.parametrize("model", [*SYSTEMS, "raw_spec"])
 @pytest.mark.parametrize("command", RUN_COMMANDS)
-def test_run_commands_take_and_explain_every_parameter(capsys, command):
-    text = help_of(capsys, command)
-    for parameter in parameter_fields():
-        assert all(f"{flag} " in text for flag in flags_of(parameter))
-        assert parameter.metadata["meaning"] in text
-        if parameter.name not in SWITCHES:
-            shown = placeholder_of(parameter)
-            assert re.search(rf"{flags_of(parameter)[-1]} \[?{re.escape(shown)}[] ,]", text)
+def test_run_commands_take_and_explain_the_parameters_of_the_chosen_system(capsys, command, model):
+    text = help_of(capsys, command, "--model", model)
+    for each in parameters(model):
+        assert all(f"{flag} " in text for flag in each.flags), each.name
+        assert each.help in text
+        if not each.is_switch and each.name != "model":
+            shown = re.escape(each.placeholder)
+            assert re.search(rf"{each.flags[-1]} \[?{shown}[] ,]", text), each.name
+
+
+def test_help_shows_no_flags_of_other_systems(capsys):
+    assert "--w " not in help_of(capsys, "train")
+    assert "--w " in help_of(capsys, "train", "--model", "BiGAN")
+    assert "--w " in help_of(capsys, "train", "--model=BiGAN")
+    assert "--precision " in help_of(capsys, "train")
+    assert "--precision " not in help_of(capsys, "train", "--model", "BiGAN")
+    recipe = help_of(capsys, "train", "--model", "raw_spec")
+    assert "--n_mels " not in recipe
+    assert "--set KEY=VALUE" in recipe
+
+
+def test_help_is_of_the_system_that_the_file_names(capsys, tmp_path):
+    (tmp_path / "own.yaml").write_text("--model: BiGAN\n--epochs: many\n")
+    assert "--w " in help_of(capsys, "train", "--config", str(tmp_path / "own.yaml"))
+    (tmp_path / "elsewhere" / "baseline.yaml").write_text("--model: raw_spec\n")
+    assert "--n_mels " not in help_of(capsys, "train")
+    assert "--n_mels " in help_of(capsys, "train", "--model", "ae")
+
+
+def test_help_of_several_systems_has_the_flags_of_all(capsys):
+    text = help_of(capsys, "run", "--model", "ae", "BiGAN")
+    assert "--w " in text
+    assert "--precision " in text
+
+
+def test_help_of_a_system_from_a_file_has_its_flags(capsys):
+    examples = Path(__file__).parent.parent / "examples"
+    text = help_of(capsys, "train", "--model", f"{examples / 'own_system.py'}:LevelDetector")
+    assert "--percentile INT percentile of a clip's levels (default: 50)" in text
+
+
+def test_help_of_a_system_that_is_not_there_is_one_line(refused):
+    assert "'BiGUN' is unknown (did you mean BiGAN?)" in refused("train", "--model", "BiGUN", "-h")
 
 
 def test_help_shows_official_defaults(capsys):
@@ -80,8 +138,8 @@ def test_help_shows_official_defaults(capsys):
 @pytest.mark.parametrize("command", RUN_COMMANDS)
 def test_help_lists_every_system_and_score(capsys, command):
     text = help_of(capsys, command)
-    autoencoder = system_class("ae")(frames=1).score_names
-    for word in (*system_names(), *autoencoder, CROSS_E, FM):
+    scores = ("MSE", "MAHALA", "MAHALA-FRAME", "CROSS-E", "FM")
+    for word in (*system_names(), *scores):
         assert re.search(rf"\W{re.escape(word)}\W", text), word
 
 
@@ -108,7 +166,7 @@ MISTAKES = {
     "train -d --epochs": "--epochs/--nb_epochs: expected one argument",
     "train -d --epochs x": "--epochs: expected a whole number, got 'x'",
     "train -d --epochs 1.5": "--epochs: expected a whole number, got '1.5'",
-    "train -d --epochs 0": "--epochs: expected 1 or more, got '0'",
+    "train -d --epochs 0": "--epochs: expected at least 1, got '0'",
     "train -d -lr -1": "--learning_rate: expected a number above 0, got '-1'",
     "train -d --power inf": "--power: expected a number, got 'inf'",
     "train -d --seed 5000000000": "--seed: expected 0 to 4294967295, got '5000000000'",
@@ -160,13 +218,11 @@ def test_an_unknown_machine_type_is_named_with_the_nearest(refused, tiny_data):
 
 
 @pytest.mark.parametrize("kind", ["result", "feature"])
-def test_a_folder_that_is_a_file_is_one_line(fan, tmp_path, capsys, kind):
+def test_a_folder_that_is_a_file_is_one_line(failed, fan, tmp_path, kind):
     (tmp_path / "file").touch()
-    words = [*fan[1], f"--{kind}_directory", tmp_path / "file" / "folder"]
-    assert main(list(map(str, words))) == 2
-    message = capsys.readouterr().err.splitlines()[-1]  # below a progress bar
-    assert message.startswith(f"asd: error: {tmp_path}/file/folder/")
-    assert "(Not a directory); " in message
+    message = failed(*fan[1], f"--{kind}_directory", tmp_path / "file" / "folder")
+    assert message.startswith(f"{tmp_path}/file/folder/")
+    assert "Not a directory" in message
 
 
 @pytest.fixture
@@ -229,16 +285,16 @@ SPOILERS = [
 
 
 @pytest.mark.parametrize("spoil", SPOILERS, ids=lambda f: f.__name__.removeprefix("spoil_"))
-def test_unusable_training_data_is_one_line_and_leaves_no_model(refused, fan, tmp_path, spoil):
+def test_unusable_training_data_is_one_line_and_leaves_no_model(failed, fan, tmp_path, spoil):
     train, words = fan
     expected = spoil(train)
-    assert expected in refused(*words)
+    assert expected in failed(*words)
     assert not list((tmp_path / "r").rglob("*.pt"))
 
 
-def test_unusable_features_are_one_line(refused, fan):
+def test_unusable_features_are_one_line(failed, fan):
     _, words = fan
-    message = refused(*words, "--fmin", "8000")
+    message = failed(*words, "--fmin", "8000")
     assert message == "--fmin: expected less than half the sampling rate (8000 Hz), got 8000"
 
 
