@@ -2,6 +2,8 @@
 
 import pytest
 
+from asd.systems.registry import owners_of
+
 RECIPE = ("--model", "raw_spec")
 
 
@@ -15,13 +17,19 @@ def complaint(asd):
 
 @pytest.mark.parametrize("command", ["train", "test", "run"])
 def test_a_flag_that_only_other_systems_have_is_refused_and_they_are_named(complaint, command):
-    assert complaint(f"{command} -d", *RECIPE, "--n_mels", 64) == (
-        "unknown argument '--n_mels'; only DCASE2023T2-AE, ae, BiGAN, GAN have it (--model); "
-        f"see asd {command} --help"
-    )
-    assert complaint(f"{command} -d", "--w=0.5") == (
-        f"unknown argument '--w=0.5'; only BiGAN, GAN have it (--model); see asd {command} --help"
-    )
+    for words in ((*RECIPE, "--n_mels", 64), ("--w=0.5",)):
+        flag = next(word for word in words if word.startswith(("--n_mels", "--w")))
+        owners = ", ".join(owners_of(flag.partition("=")[0]))
+        assert complaint(f"{command} -d", *words) == (
+            f"unknown argument {flag!r}; only {owners} have it (--model); see asd {command} --help"
+        )
+
+
+def test_who_has_a_flag():
+    assert {"DCASE2023T2-AE", "ae", "BiGAN", "GAN"} <= set(owners_of("--n_mels"))
+    assert {"BiGAN", "GAN"} <= set(owners_of("--w"))
+    assert not {"DCASE2023T2-AE", "ae"} & set(owners_of("--w"))
+    assert not owners_of("--seed")
 
 
 def test_a_flag_that_no_system_has_is_refused_with_the_nearest(complaint):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from asd.report.figures import roc_plot
 from asd.scores.table import ScoreTable
 
 NAME = "DCASE2023T2fan"
@@ -121,8 +122,12 @@ def test_the_limit_of_pauc_holds_in_every_table_and_picture(
     tested, expected, asd, tmp_path, monkeypatch, max_fpr
 ):
     drawn = []
-    monkeypatch.setattr("asd.report.figures.roc_plot",
-                        lambda *_, max_fpr: drawn.append(max_fpr))  # fmt: skip
+
+    def spy(*groups, max_fpr):
+        drawn.append(max_fpr)
+        return roc_plot(*groups, max_fpr=max_fpr)
+
+    monkeypatch.setattr("asd.report.figures.roc_plot", spy)
     words = () if max_fpr == 0.1 else ("--max_fpr", max_fpr)
     _, folder = tested(overlapping(40), *words, per_group=10)
     metrics, official = expected(folder, max_fpr)
