@@ -209,7 +209,7 @@ def test_thresholds_from_pickles(official, asd, copy, number):
     stored = torch.load(results / "models/baseline" / FAN / "model.pt", weights_only=True)
     for key, name in (("mse", "MSE"), ("mahala", "MAHALA")):
         expected = [float(number(entry[key][part])) for part in ("shape", "loc", "scale")]
-        assert stored["thresholds"]["fan"]["batch"][name] == expected
+        assert stored["gammas"]["fan"]["batch"][name] == expected
 
 
 class Malicious:
@@ -401,9 +401,10 @@ def test_parameters_come_from_args_json(official, asd, copy, tmp_path):
     done = asd("import-baseline", models / "saved_model/baseline", "--gamma", official.gamma,
                "--result_directory", results)  # fmt: skip
     assert done.status == 0
-    done = asd("test", "-d", "--machine_types", "fan", "--dataset_directory", official.data,
-               "--result_directory", results)  # fmt: skip
-    assert "was trained with --power 1.0 (now 2.0)" in done.complaint
+    test = ("test", "-d", "--machine_types", "fan", "--dataset_directory", official.data,
+            "--result_directory", results)  # fmt: skip
+    assert "was trained with --power 1.0 (now 2.0)" in asd(*test, "--power", 2).complaint
+    assert asd(*test).status == 0
 
     args_file.write_text(json.dumps({**args, "power": "loud"}))
     done = asd("import-baseline", models / "saved_model/baseline", "--gamma", official.gamma)
