@@ -127,7 +127,7 @@ def test_groups_stay_groups_on_the_map(rng):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--model", "ae"), "--model: ae has no embeddings; choose a recipe with a backend"),
+        (("--model", "ae"), "--model: ae has no embeddings; choose a recipe"),
         (("--seed", "8"), "no such model; train it first: asd train -d"),
         (("--out", "clips.csv"), "--out: clips.csv must end in .npz"),
     ],
