@@ -12,6 +12,7 @@ backends:
   KNN: {class: knn}
   K-TWO: {class: knn, k_source: 2, k_target: 2}
 """
+GREEDY = f"{RAW[: RAW.index('  KNN')]}  KNN: {{class: knn, k_source: 99}}\n"
 FAN = ("-d", "--machine_types", "fan")
 
 
@@ -28,9 +29,14 @@ def recipe(tmp_path):
 
 
 @pytest.fixture
-def where(shared_tiny, tiny_flags, tmp_path):
+def where(shared_tiny, tmp_path):
     data = ("--dataset_directory", shared_tiny.folder, "--feature_directory", tmp_path / "features")
-    return (*data, "--result_directory", tmp_path / "results", *tiny_flags, "--epochs", 1)
+    return (*data, "--result_directory", tmp_path / "results", "--decision_threshold", 0.8)
+
+
+@pytest.fixture
+def ae_flags(tiny_flags):
+    return (*tiny_flags, "--epochs", 1)
 
 
 def tables(results):
@@ -47,7 +53,7 @@ def official_total(results, folder, seed, tmp_path, asd):
     alone = tmp_path / f"alone{seed}"
     target = alone / "dev_data" / folder
     target.mkdir(parents=True)
-    for path in (results / "dev_data" / folder).glob(f"*seed{seed}*.csv"):
+    for path in (results / "dev_data" / folder).glob(f"*seed{seed}*"):
         (target / path.name).write_bytes(path.read_bytes())
     export_dir = folder.rpartition("_")[0]
     asd("summarize", "DCASE2023T2", "-d", "--result_directory", alone, "--export_dir", export_dir)
@@ -57,10 +63,10 @@ def official_total(results, folder, seed, tmp_path, asd):
     return float(row["total"])
 
 
-def test_systems_and_seeds_side_by_side(asd, where, recipe, tmp_path):
+def test_systems_and_seeds_side_by_side(asd, where, ae_flags, recipe, tmp_path):
     results = tmp_path / "results"
     models = ("ae", recipe("raw"))
-    outcome = asd("run", *FAN, *where, "--model", *models, "--seeds", 3, 4)
+    outcome = asd("run", *FAN, *where, *ae_flags, "--model", *models, "--seeds", 3, 4)
     assert outcome.status == 0, outcome.err
     rows, markdown, picture = tables(results)
     assert set(rows) == {"ae_MSE", "ae_MAHALA", "ae_MAHALA-FRAME", "raw_KNN", "raw_K-TWO"}
@@ -97,7 +103,7 @@ def test_one_run_though_it_is_named_twice(asd, where, recipe, tmp_path, monkeypa
 
 
 def test_a_failure_does_not_stop_the_others(asd, where, recipe, tmp_path):
-    greedy = recipe("greedy", RAW.replace("k_source: 2", "k_source: 99"))
+    greedy = recipe("greedy", GREEDY)
     outcome = asd("run", *FAN, *where, "--model", greedy, recipe("raw"), "--seeds", 1, 2)
     assert outcome.complaint == (
         "2 of 4 runs failed (see above); the others are done and in the table"
@@ -108,14 +114,14 @@ def test_a_failure_does_not_stop_the_others(asd, where, recipe, tmp_path):
 
 
 def test_when_all_fail_there_is_no_table(asd, where, recipe, tmp_path):
-    greedy = recipe("greedy", RAW.replace("k_source: 2", "k_source: 99"))
+    greedy = recipe("greedy", GREEDY)
     outcome = asd("run", *FAN, *where, "--model", greedy, "--seeds", 1, 2)
     assert outcome.complaint == "2 of 2 runs failed (see above); mend the first and run again"
     assert not (tmp_path / "results" / "dev_data" / "comparison").exists()
 
 
-def test_goes_on_where_an_interrupted_run_stopped(asd, where, tmp_path):
-    model = ("run", *FAN, *where, "--model", "ae", "--seeds")
+def test_goes_on_where_an_interrupted_run_stopped(asd, where, ae_flags, tmp_path):
+    model = ("run", *FAN, *where, *ae_flags, "--model", "ae", "--seeds")
     assert asd(*model, 1).status == 0
     outcome = asd(*model, 1, 2, "--restart")
     assert outcome.status == 0, outcome.err

@@ -12,9 +12,12 @@ PROGRAM = """
 import hashlib, resource, sys
 from pathlib import Path
 import numpy as np, torch
+from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features
 from asd.challenge.names import parse_clip
+from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.system import Autoencoder
+from asd.systems.memory_run import MemoryRun
 
 path, limited, copied = sys.argv[1], "limited" in sys.argv, "copied" in sys.argv
 torch.set_num_threads(1)
@@ -22,9 +25,11 @@ rows = np.memmap(path, dtype=np.float32, mode="r", shape=(250_000, 128))
 lengths = np.full(25, 10_000)
 names = [f"section_00_source_train_normal_{i:04d}_a_1.wav" for i in range(25)]
 clips = [parse_clip(Path(name), "fan") for name in names]
-system = Autoencoder(epochs=1, batch_size=64, frame_hop_length=100)
+p = AutoencoderParameters(epochs=1, batch_size=64, frame_hop_length=100)
+system = Autoencoder(p)
 few = Features(np.array(rows[:1000]), np.arange(0, 1000, 40), np.full(25, 40), 16000)
-Autoencoder(epochs=1, batch_size=2).fit(clips, few, seed=1, on_epoch=lambda _: None)  # warm up
+warm = Autoencoder(AutoencoderParameters(epochs=1, batch_size=2))
+warm.fit(ClipSet(clips, lambda *_: few), MemoryRun(1))
 if limited:
     status = dict(line.split(":") for line in open("/proc/self/status"))
     most = (int(status["VmData"].split()[0]) + 48 * 1024) * 1024
@@ -32,7 +37,7 @@ if limited:
 if copied:
     rows = np.array(rows)
 features = Features(rows, np.arange(25) * 10_000, lengths, 16000)
-system.fit(clips, features, seed=1, on_epoch=lambda _: None)
+system.fit(ClipSet(clips, lambda *_: features), MemoryRun(1))
 weights = system.state()["network"]
 print(hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights.values())).hexdigest())
 """

@@ -32,6 +32,10 @@ backends:
 """
 
 
+DECIDE = ("--decision_threshold", 0.8)
+"""What eight clips that are held out can promise: one false alarm in nine."""
+
+
 def smaller(text):
     for old, new in SMALLER.items():
         text = text.replace(old, new)
@@ -66,7 +70,7 @@ def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, asd):
     path = recipe(smaller((FOLDER / f"{name}.yaml").read_text()), name)
     trained = asd("train", *flags, "--model", path)
     assert trained.status == 0, trained.err
-    tested = asd("test", *flags, "--model", path)
+    tested = asd("test", *flags, *DECIDE, "--model", path)
     assert tested.status == 0, tested.err
     for score in find_system(str(path)).defaults().backends.by_name:
         for machine in ("fan", "valve"):
@@ -103,7 +107,7 @@ def test_every_machine_type_has_figures_of_its_own(flags, recipe, tmp_path, asd,
         return new_figure(2.0, title)
 
     monkeypatch.setattr("asd.report.figures.score_plot", plot)
-    assert asd("run", *flags, "--model", recipe()).status == 0
+    assert asd("run", *flags, *DECIDE, "--model", recipe()).status == 0
     folder = tmp_path / "results" / "dev_data" / "mine_KNN"
     stems = [f"mine_DCASE2023T2_seed13711_{machine}" for machine in ("fan", "valve")]
     endings = ("anm_score.png", "roc.png")
@@ -127,12 +131,12 @@ def test_a_recipe_is_found_from_another_folder(flags, recipe, tmp_path, asd, mon
     monkeypatch.chdir(tmp_path)
     assert asd("train", *flags, "--model", "mine.yaml").status == 0
     monkeypatch.chdir("deeper")
-    tested = asd("test", *flags, "--model", "../mine.yaml")
+    tested = asd("test", *flags, *DECIDE, "--model", "../mine.yaml")
     assert tested.status == 0, tested.err
     embedded = asd("embed", *flags, "--model", "../mine.yaml", "--out", tmp_path / "clips.npz")
     assert embedded.status == 0, embedded.err
     (tmp_path / "mine.yaml").rename("mine.yaml")  # the model's own folder does not matter either
-    tested = asd("test", *flags, "--model", "mine.yaml")
+    tested = asd("test", *flags, *DECIDE, "--model", "mine.yaml")
     assert tested.status == 0, tested.err
     model = tmp_path / "results/models/mine/mine_DCASE2023T2_seed13711/model.pt"
     assert models(tmp_path) == [model]
@@ -188,7 +192,8 @@ def test_statistics_exchange_is_switched_on_by_a_recipe(flags, recipe, tmp_path,
         first_losses.append(float(row["loss"]))
     assert np.isfinite(first_losses).all()
     assert abs(first_losses[0] - first_losses[1]) > 0.01
-    assert asd("test", *flags, "--machine_types", "fan", "--model", path).status == 0
+    words = (*flags, *DECIDE, "--machine_types", "fan", "--model", path)
+    assert asd("test", *words).status == 0
 
 
 def files(tmp_path):
@@ -227,21 +232,22 @@ def test_a_machine_without_target_clips(tiny, flags, recipe, asd):
     tiny.train("fan", target=0)
     tiny.test("fan")
     words = (*flags, "--machine_types", "fan", "--dataset_directory", tiny.folder)
-    outcome = asd("run", *words, "--model", recipe())
+    outcome = asd("run", *words, *DECIDE, "--model", recipe())
     assert outcome.status == 0, outcome.err
 
 
 def test_too_few_clips_to_hold_some_out(tiny, flags, recipe, tmp_path, asd):
-    """Scores need no decision threshold: they are worth having without."""
+    """No decision can be promised; scores need none, and are worth having without."""
     tiny.train("fan", source=4, target=4)
     tiny.test("fan")
     words = (*flags, "--machine_types", "fan", "--dataset_directory", tiny.folder)
-    outcome = asd("run", *words, "--model", recipe())
-    assert outcome.status == 0, outcome.err
-    assert "there is no normal score to fit it to" in outcome.err
-    assert "fan KNN: training had too few clips for a decision threshold" in outcome.err
+    complaint = asd("run", *words, "--model", recipe()).complaint
+    assert complaint.startswith("fan KNN: ")
+    assert "--decision_threshold none" in complaint
     folder = tmp_path / "results" / "dev_data" / "mine_KNN"
+    assert not folder.exists()
+    outcome = asd("test", *words, "--model", recipe(), "--decision_threshold", "none")
+    assert outcome.status == 0, outcome.err
     (scores,) = map(read, folder.glob("anomaly_score_*.csv"))
-    (decisions,) = map(read, folder.glob("decision_result_*.csv"))
     assert len({score for _, score in scores}) == 12
-    assert [decided for _, decided in decisions] == ["0"] * 12
+    assert not list(folder.glob("decision_result_*.csv"))
