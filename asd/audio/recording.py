@@ -53,10 +53,8 @@ def read_content(path: Path) -> tuple[bytes, os.stat_result]:
         It is missing, cannot be read, is no regular file (a pipe or a device might never end), or
         changed while it was read.
     """
+    check_is_file(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"{path}: cannot be read, it is not a file (but a folder, pipe or "
-                            "device); remove it")  # fmt: skip
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
             content = file.read()
@@ -68,6 +66,26 @@ def read_content(path: Path) -> tuple[bytes, os.stat_result]:
     if (before.st_size, before.st_mtime_ns) != (len(content), after.st_mtime_ns):
         raise UserError(f"{path}: changed while it was read; start again")
     return content, after
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse what cannot be read to an end, before it is opened.
+
+    Raises
+    ------
+    UserError
+        The path leads nowhere, or to a folder, pipe or device.
+    """
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); replace or remove it"
+        ) from None
+    if not is_file:
+        raise UserError(
+            f"{path}: cannot be read, it is not a file (but a folder, pipe or device); remove it"
+        )
 
 
 def decode_recording(

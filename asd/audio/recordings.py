@@ -8,8 +8,8 @@ import numpy as np
 import soundfile
 
 from asd.audio.clip_set import ClipSet, FeatureSource
-from asd.audio.features import Feature, Features
-from asd.audio.recording import is_finite, read_recording
+from asd.audio.features import Feature, Features, PreparedFeature
+from asd.audio.recording import check_is_file, is_finite, read_recording
 from asd.clips import Clip
 from asd.errors import UserError
 
@@ -85,6 +85,8 @@ def computed_features(rate_hz: int | None = None) -> FeatureSource:
 
     def source(clips: Sequence[Clip], feature: Feature) -> Features:
         rate = rate_hz or min(_rate(clip.path) for clip in clips)
+        if isinstance(feature, PreparedFeature):
+            feature.prepare(rate)
         values = [_compute(clip, feature, rate) for clip in clips]
         lengths = np.array([len(one) for one in values], dtype=np.int64)
         return Features(np.concatenate(values), np.cumsum(lengths) - lengths, lengths, rate)
@@ -94,6 +96,7 @@ def computed_features(rate_hz: int | None = None) -> FeatureSource:
 
 def _rate(path: Path) -> int:
     """The sampling rate of a recording in Hz."""
+    check_is_file(path)
     try:
         return int(soundfile.info(str(path)).samplerate)
     except (OSError, soundfile.LibsndfileError):

@@ -5,7 +5,9 @@ import pytest
 import soundfile
 
 from asd.audio import recording
+from asd.audio.features import Waveform
 from asd.audio.recording import is_finite, read_content, read_recording, resample
+from asd.audio.recordings import recordings
 from asd.errors import UserError
 
 
@@ -110,6 +112,8 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
     for name in ("pipe.wav", "zero.wav"):
         with pytest.raises(UserError, match=rf"{name}: cannot be read, it is not a file"):
             read_recording(tmp_path / name)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read, it is not a file"):
+            recordings(tmp_path / name).features(Waveform())
 
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):

@@ -137,9 +137,9 @@ def test_other_codings_are_left_to_libsndfile(tmp_path, rng, subtype):
     assert np.array_equal(read(tmp_path / "x.wav"), expected)
 
 
-def header(length, riff=0, before=b""):
+def header(length, riff=0, channels=1):
     """The beginning of a plain file whose lengths are as given."""
-    start = b"RIFF" + struct.pack("<I", riff) + b"WAVE" + before + chunk(b"fmt ", form())
+    start = b"RIFF" + struct.pack("<I", riff) + b"WAVE" + chunk(b"fmt ", form(channels))
     return start + b"data" + struct.pack("<I", length)
 
 
@@ -150,6 +150,13 @@ def test_sound_of_unknown_length_goes_on_to_the_end_of_the_file(put, length, rif
     assert np.array_equal(read(put(content)), SAMPLES / 32768)
     cut = put(content[:-1])  # the program was stopped within a sample
     assert np.array_equal(read(cut), SAMPLES[:-1] / 32768)
+
+
+def test_sound_to_the_end_of_the_file_is_whole_frames(put):
+    content = header(0xFFFFFFFF, channels=2) + SAMPLES.tobytes()
+    for missing in (1, 2, 3):
+        expected = SAMPLES[:4].reshape(2, 2).T / 32768
+        assert np.array_equal(read_recording(put(content[:-missing])).wave, expected)
 
 
 def rf64(data_length, magic=b"RF64"):
