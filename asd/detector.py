@@ -309,7 +309,9 @@ class Detector:
         try:
             return ConformalRule(values).threshold(1 - quantile)
         except UserError as error:
-            raise UserError(f"{machine} {score}: {error}") from None
+            raise UserError(
+                f"{machine} {score}: {error}, or set --decision_threshold none for scores alone"
+            ) from None
 
     def _gamma_threshold(self, machine: str, score: str, quantile: float) -> float:
         kinds = self.gammas[machine]

@@ -231,3 +231,18 @@ def script(tmp_path):
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def distributed():
+    """Dask's module; skips where it is not installed."""
+    return pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
+
+
+@pytest.fixture
+def cluster(distributed):
+    """Two Dask workers in processes of their own on this machine."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as found:
+        yield found

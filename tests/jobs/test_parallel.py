@@ -131,25 +131,14 @@ def test_progress_counts_no_epoch_of_an_earlier_training(tmp_path, monkeypatch, 
 
 
 def test_default_number_of_jobs(monkeypatch, tmp_path):
-    monkeypatch.setattr("asd.jobs.parallel.available_cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     jobs = jobs_of(tmp_path, "ToyCar", "fan", "slider")
     assert default_at_once(jobs) == 2
     assert default_at_once(jobs[:1]) == 1
-    asked = [replace(job, config=replace(job.config, jobs=3)) for job in jobs]
+    few = [replace(job, config=replace(job.config, threads=1)) for job in jobs]
+    assert default_at_once(few) == 1
+    asked = [replace(job, config=replace(job.config, jobs=3)) for job in few]
     assert default_at_once(asked) == 3
-
-
-@pytest.fixture
-def distributed():
-    return pytest.importorskip("distributed", reason="needs the extra asd[cluster]")
-
-
-@pytest.fixture
-def cluster(distributed):
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as found:
-        yield found
 
 
 def train(data, results, *flags):
