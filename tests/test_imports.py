@@ -162,6 +162,13 @@ def test_the_command_line_answers_without_loading_heavy_libraries(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+@pytest.mark.parametrize("name", ["create", "load", "load_challenge", "recordings", "Detector"])
+def test_a_name_of_the_api_is_known_before_anything_is_loaded(name):
+    """`import asd` takes hundredths of a second, also where all of numpy and torch take seconds."""
+    statement = f"import asd; assert {name!r} in dir(asd)"
+    assert loaded_by(statement) & {*HEAVY, "numpy", "yaml", "tqdm"} == set()
+
+
 def test_waiting_threads_are_told_to_sleep_before_torch_is_loaded():
     program = (
         "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from asd.cli import main; "
