@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from asd.audio.windows import gather_windows
-from asd.memory import reused_memory
 from asd.systems.autoencoder.mahalanobis import invert_covariance, squared_distances
 from asd.systems.autoencoder.network import AutoencoderNetwork
 
@@ -36,7 +35,6 @@ def invert_covariances(network: AutoencoderNetwork, machine: str) -> Precisions:
 
 
 @torch.no_grad()
-@reused_memory()
 def score_groups(
     network: AutoencoderNetwork,
     precisions: Precisions | None,

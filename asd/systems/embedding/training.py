@@ -14,7 +14,6 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
-from asd.memory import reused_memory
 from asd.systems.base import Epoch, State
 from asd.systems.embedding import augmentation
 from asd.systems.embedding.crops import Waves
@@ -95,11 +94,10 @@ class Training:
 
     def run(self, data: TrainingSet, on_epoch: Callable[[Epoch], None]) -> None:
         """Train for the epochs that are left."""
-        with reused_memory():
-            while self.epoch < self.recipe.epochs:
-                loss = self.run_epoch(data)
-                self.epoch += 1
-                on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
+        while self.epoch < self.recipe.epochs:
+            loss = self.run_epoch(data)
+            self.epoch += 1
+            on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
 
     def run_epoch(self, data: TrainingSet) -> float:
         """Train on every clip once; returns the mean loss per clip.
@@ -190,10 +188,9 @@ def embed_clips(frontend: Frontend, waves: Waves, width: int, device: torch.devi
     """Embeddings of the first `width` samples of every clip, shape (clips, dim), on the CPU."""
     frontend.eval()
     found = []
-    with reused_memory():
-        for clips in torch.split(torch.arange(len(waves)), _CLIPS_AT_ONCE[device.type]):
-            crops = waves.first_crops(clips, width).to(device, non_blocking=True)
-            found.append(frontend(crops))
+    for clips in torch.split(torch.arange(len(waves)), _CLIPS_AT_ONCE[device.type]):
+        crops = waves.first_crops(clips, width).to(device, non_blocking=True)
+        found.append(frontend(crops))
     return torch.cat(found).cpu()
 
 
