@@ -48,7 +48,7 @@ def test_the_recipe_chooses_the_parts():
 
 def test_test_names_count_but_do_not_have_to_be_trained_on():
     unseen = clip("ToyCar", "section_00_source_test_normal_0000_car_C1")
-    classes = find_classes([CAR_A, CAR_B], ALL, named=[unseen])
+    classes = find_classes([CAR_A, CAR_B], ALL, label_only_clips=[unseen])
     assert len(classes) == 3
     assert classes.numbers([CAR_B]).tolist() == [1]
     with pytest.raises(UserError, match="was not trained on"):
