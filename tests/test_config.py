@@ -370,6 +370,8 @@ def test_a_bad_value_of_a_system_is_told_by_file_and_line(put):
         load_config(put("--model: BiGAN\n--w: 2\n"), {})
     with pytest.raises(UserError, match=r"^--w: expected 0 to 1, got '2'$"):
         load_config(None, {"model": "BiGAN", "w": "2"})
+    with pytest.raises(UserError, match=r"^--methods: expected at least one value, got ''$"):
+        load_config(None, {"model": "BiGAN", "methods": []})
 
 
 def test_flags_reach_into_recipes():

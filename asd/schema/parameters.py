@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from asd.schema.convert import base_of, choices_of, convert
 
@@ -119,7 +119,8 @@ class Parameter:
     @property
     def takes_several(self) -> bool:
         """Whether its value is a tuple."""
-        return get_origin(self.kind) is tuple
+        kind = get_args(self.kind)[0] if get_origin(self.kind) is Annotated else self.kind
+        return get_origin(kind) is tuple
 
     @property
     def placeholder(self) -> str:

@@ -69,6 +69,18 @@ class Text:
         return self.expected
 
 
+@dataclass(frozen=True)
+class AtLeastOne:
+    """A list that must hold something."""
+
+    def holds(self, value: tuple[object, ...]) -> bool:
+        """Whether there is a value in it."""
+        return bool(value)
+
+    def __str__(self) -> str:
+        return "at least one value"
+
+
 Count = Annotated[int, Range(1)]
 WholeNumber = Annotated[int, Range(0)]
 BatchSize = Annotated[int, Range(2)]

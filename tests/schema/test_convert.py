@@ -12,6 +12,7 @@ from asd.run_parameters import RunParameters
 from asd.schema.convert import base_of, choices_of, convert
 from asd.schema.parameters import parameters_of
 from asd.schema.values import (
+    AtLeastOne,
     BatchSize,
     Channel,
     Count,
@@ -32,6 +33,7 @@ from asd.systems.registry import SYSTEMS, find_system
 
 Mode = Literal["mean", "frame"]
 Method = Literal["CROSS-E", "FM"]
+Methods = Annotated[tuple[Method, ...], AtLeastOne()]
 
 GOOD = [
     (Count, "5", 5), (Count, "5.0", 5), (Count, "1e2", 100), (Count, 7, 7),
@@ -45,7 +47,7 @@ GOOD = [
     (tuple[int, ...], 3, (3,)), (tuple[int, ...], None, ()), (tuple[int, ...], 0, (0,)),
     (tuple[str, ...], "fan ToyCar", ("fan", "ToyCar")), (tuple[str, ...], ["fan"], ("fan",)),
     (tuple[str, ...], [], ()), (tuple[Method, ...], "fm cross-e", ("FM", "CROSS-E")),
-    (tuple[int, float], "1 2", (1, 2.0)),
+    (tuple[int, float], "1 2", (1, 2.0)), (Methods, ["fm"], ("FM",)),
     (FolderName, "007", "007"), (FolderName, "..a", "..a"), (NamePart, None, ""),
     (Path | None, "", None), (Path, "a/b", Path("a/b")), (Path, Path("a/b"), Path("a/b")),
     (Seed, "4294967295", 2**32 - 1), (FalsePositiveRate, "1", 1.0), (Fraction, ".5", 0.5),
@@ -84,7 +86,8 @@ BAD = [
     (Mode, "batch", "one of mean, frame"), (Mode, None, "one of mean, frame"),
     (Mode, ["mean"], "one of mean, frame"), (tuple[int, ...], ["0", "x"], "a whole number"),
     (tuple[int, ...], [[1]], "a whole number"), (tuple[int, int], "1", "2 values"),
-    (tuple[Method, ...], "fm am", "one of CROSS-E, FM"),
+    (tuple[Method, ...], "fm am", "one of CROSS-E, FM"), (Methods, "am", "one of CROSS-E, FM"),
+    (Methods, [], "at least one value"), (Methods, None, "at least one value"),
     (Seed, "-1", "0 to 4294967295"), (Seed, "4294967296", "0 to 4294967295"),
     (BatchSize, "1", "at least 2"), (Window, "17", "at least 16 and a multiple of 2"),
     (Width, "12", "at least 8 and a multiple of 8"),
@@ -149,7 +152,7 @@ def test_a_home_folder_is_found(monkeypatch):
 
 
 def test_what_types_are_made_of():
-    assert choices_of(tuple[Method, ...]) == ("CROSS-E", "FM")
+    assert choices_of(Methods) == choices_of(tuple[Method, ...]) == ("CROSS-E", "FM")
     assert choices_of(Mode | None) == ("mean", "frame")
     assert choices_of(Count) == choices_of(Any) == ()
     assert base_of(tuple[Count, ...] | None) is int

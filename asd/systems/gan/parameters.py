@@ -1,11 +1,11 @@
 """Parameters of GAN and BiGAN, on frame vectors and on log-mel images."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from asd.errors import UserError
 from asd.schema.parameters import parameter
-from asd.schema.values import BatchSize, Count, Decay, NonNegative, Positive, Share
+from asd.schema.values import AtLeastOne, BatchSize, Count, Decay, NonNegative, Positive, Share
 from asd.systems.logmel import LogMelInput
 
 IMAGE_SIDE = 4
@@ -47,7 +47,7 @@ class AdversarialParameters(LogMelInput):
         "degree of the norms in the score: 1 sums differences, 2 is Euclidean",
         role="training",
     )
-    methods: tuple[Literal["CROSS-E", "FM"], ...] = parameter(
+    methods: Annotated[tuple[Literal["CROSS-E", "FM"], ...], AtLeastOne()] = parameter(
         ("CROSS-E", "FM"),
         "the discriminator's term: cross-e (cross entropy), fm (feature matching) or both",
         role="training",
