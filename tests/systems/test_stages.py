@@ -185,6 +185,17 @@ def test_a_named_checkpoint_leads_to_those_of_later_stages(folder, tmp_path):
     assert done == 1
 
 
+def test_beside_a_named_checkpoint_too_what_came_after_fewer_epochs_is_not_gone_on_from(
+    folder, tmp_path
+):
+    elsewhere = ModelFolder(tmp_path / "elsewhere")
+    fitted(folder_run(elsewhere), encoder_epochs=2)
+    expected, _ = weight_of(ModelFolder(tmp_path / "whole"))
+    weight, done = weight_of(folder, restart=True, checkpoint=elsewhere.checkpoint_of("encoder"))
+    assert torch.equal(weight, expected)
+    assert done == 1 + HEAD_EPOCHS
+
+
 def test_a_checkpoint_of_another_stage_is_refused(folder):
     weight_of(folder)
     with pytest.raises(UserError) as caught:
