@@ -44,9 +44,9 @@ TWO_DOMAIN_COLUMNS = (
 ONE_DOMAIN_COLUMNS = ("AUC", "pAUC", "precision", "recall", "F1 score")
 MEAN_ROWS = ("arithmetic mean", "harmonic mean")
 
-_ENDING = r"_test_seed(?P<seed>\d+)(?:_(?P<tag>.+?))??(?P<split>_Eval)?"
+_ENDING = r"_test_seed(?P<seed>[0-9]+)(?:_(?P<tag>.+?))??(?P<split>_Eval)?"
 _SECTION_FILE = re.compile(
-    r"(?P<kind>anomaly_score|decision_result)_(?P<dataset>[^_]+)_section_(?P<section>\d\d)"
+    r"(?P<kind>anomaly_score|decision_result)_(?P<dataset>[^_]+)_section_(?P<section>[0-9]{2})"
     rf"{_ENDING}\.csv"
 )
 _TABLE_FILE = re.compile(rf"(?P<kind>result)_(?P<dataset>[^_]+){_ENDING}_roc\.csv")

@@ -27,8 +27,8 @@ from asd.systems.registry import find_system
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(
-    r"(?P<model>[^_]+)_(?P<dataset>DCASE\d{4}T2[^_]+)(?:_(?P<tag>.+?))?(?P<eval>_Eval)?"
-    r"_seed(?P<seed>\d+)"
+    r"(?P<model>[^_]+)_(?P<dataset>DCASE[0-9]{4}T2[^_]+)(?:_(?P<tag>.+?))?(?P<eval>_Eval)?"
+    r"_seed(?P<seed>[0-9]+)"
 )
 _SYSTEM = "DCASE2023T2-AE"
 _SCORES = {"mse": "MSE", "mahala": "MAHALA"}

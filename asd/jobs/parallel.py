@@ -285,5 +285,6 @@ def _attempt_in_worker(
 def _attempt_on_cluster(work: Callable[[Job, int], None], job: Job, level: int) -> Failure | None:
     from asd.logs import set_up_logging
 
+    keep_freed_memory()
     set_up_logging(level)
     return _attempt(work, job, threads=1)

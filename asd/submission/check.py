@@ -27,7 +27,7 @@ from asd.errors import UserError
 from asd.submission.systems import KINDS, SystemFiles, read_systems
 from asd.words import one_line
 
-_LABEL = re.compile(r"[^_]+_[^_]+_task2_\d+")
+_LABEL = re.compile(r"[^_]+_[^_]+_task2_[0-9]+")
 _FEW = 5  # lines whose numbers are told
 
 

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value", np.float64, np.bool_)
 
 _RULE = ("smix_auc", "tmix_auc", "mix_pauc")
-_TRUTH_FILE = re.compile(r"ground_truth_(?P<machine>.+)_section_(?P<section>\d\d)_test\.csv")
+_TRUTH_FILE = re.compile(r"ground_truth_(?P<machine>.+)_section_(?P<section>[0-9]{2})_test\.csv")
 
 
 @dataclass(frozen=True)

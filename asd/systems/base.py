@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature
+from asd.errors import UserError
 from asd.scores.table import ScoreTable
 
 State = dict[str, Any]
@@ -81,6 +82,27 @@ class Run(Protocol):
         keep
             Numbers of epochs whose snapshots stay beside the last one.
         """
+
+
+def resume_stage(stage: Stage, load: Callable[[State], None]) -> None:
+    """Let `load` take over the snapshot of a stage that resumes; nothing where it begins.
+
+    Raises
+    ------
+    UserError
+        The snapshot is not one that `load` can take over.
+    """
+    if stage.resume is None:
+        return
+    try:
+        load(stage.resume)
+    except UserError:
+        raise
+    except Exception as error:  # well-formed, but of another shape than a snapshot of this system
+        raise UserError(
+            f"the checkpoint does not hold what this system stores ({type(error).__name__}: "
+            f"{error}); train without --restart"
+        ) from None
 
 
 MAIN_STAGE = "training"

@@ -274,6 +274,14 @@ def test_resuming_equals_going_through(trained, done):
     assert [dict(e.losses) for e in reported] == [dict(e.losses) for e in trained.epochs[done:]]
 
 
+def test_a_snapshot_of_something_else_is_refused_in_one_line(trained):
+    if not trained.learns:
+        pytest.skip("has nothing to resume")
+    snapshot = {MAIN_STAGE: {"weights": torch.zeros(2), "epoch": 1}}
+    with pytest.raises(UserError, match=r"checkpoint .* train .*without --restart"):
+        new_system(trained.name).fit(train_clips(), MemoryRun(3, resume=snapshot))
+
+
 def test_a_clip_shorter_than_a_window_is_named(trained):
     if trained.embeds:
         pytest.skip("takes waveforms of any length")

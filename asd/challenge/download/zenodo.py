@@ -27,7 +27,7 @@ class ZenodoFile:
 
 def record_number(url: str) -> int:
     """The record that a file's address such as ".../record/7882613/files/dev_fan.zip" is of."""
-    match = re.search(r"/records?/(\d+)/files/", url)
+    match = re.search(r"/records?/([0-9]+)/files/", url)
     if match is None:
         raise ValueError(f"{url} is not the address of a file on Zenodo")
     return int(match[1])

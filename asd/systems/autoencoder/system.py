@@ -35,7 +35,17 @@ from asd.systems.autoencoder.training import (
     split_windows,
     start_run,
 )
-from asd.systems.base import MAIN_STAGE, Epoch, Fit, Run, Scores, Stage, State, System
+from asd.systems.base import (
+    MAIN_STAGE,
+    Epoch,
+    Fit,
+    Run,
+    Scores,
+    Stage,
+    State,
+    System,
+    resume_stage,
+)
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +114,7 @@ class Autoencoder(System):
             precision=p.precision,
             device=self.torch_device,
         )
-        if stage.resume is not None:
-            run.load_snapshot(stage.resume)
+        resume_stage(stage, run.load_snapshot)
         return run, data
 
     def finish(self, run: TrainingRun, data: TrainingSet, train: ClipSet) -> None:

@@ -16,7 +16,7 @@ from asd.backends.base import Backend
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
-from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System
+from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.recipe import Recipe
@@ -223,8 +223,7 @@ class EmbeddingSystem(System):
             device=self.torch_device,
         )
         stage = run.stage(MAIN_STAGE, self.parameters.epochs)
-        if stage.resume is not None:
-            training.load_snapshot(stage.resume)
+        resume_stage(stage, training.load_snapshot)
         data = TrainingSet(
             Waves.place(train.features(self._waveform), self.torch_device),
             torch.from_numpy(classes.numbers),

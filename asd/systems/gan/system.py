@@ -15,7 +15,7 @@ from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature, Features
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
-from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System
+from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.gan.image_networks import ImageSize
 from asd.systems.gan.models import (
     Adversaries,
@@ -111,8 +111,7 @@ class AdversarialSystem(System):
         trainer = self._trainer()
         total = self.parameters.epochs
         stage = run.stage(MAIN_STAGE, total)
-        if stage.resume is not None:
-            trainer.restore(stage.resume)
+        resume_stage(stage, trainer.restore)
         while trainer.epochs < total:
             losses = trainer.epoch(epoch)
             self._check_convergence(losses, trainer.epochs)
