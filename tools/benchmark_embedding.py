@@ -24,8 +24,7 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +33,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from asd.memory import reused_memory
+from asd.memory import keep_freed_memory
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import SpectralNetwork
-from asd.systems.embedding.recipe import read_recipe
 from asd.systems.embedding.recomputed import strided_conv
 from asd.systems.embedding.training import Training, TrainingSet
+from asd.systems.registry import find_system
 
 RATE_HZ = 16000
 CLASSES = 100
@@ -57,7 +56,7 @@ def noise(clips: int, seconds: float) -> TrainingSet:
 
 def new_training(model: str, seconds: float, batch: int) -> Training:
     """A training of a recipe that has not begun."""
-    recipe = read_recipe(model)
+    recipe = find_system(model).defaults()
     options = replace(recipe.training, epochs=1, batch_size=batch)
 
     def frontend() -> SpectralNetwork:
@@ -112,7 +111,7 @@ class Floor:
         x.requires_grad_(x.shape[1] > 1 if learns is None else learns)  # spectra get no gradient
         with torch.no_grad():
             g = torch.ones_like(layer(x))
-        return milliseconds(lambda: layer(x).backward(g))
+        return milliseconds(lambda: torch.autograd.backward(layer(x), g))
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -125,16 +124,6 @@ def milliseconds(work: Callable[[], object]) -> float:
 def page_faults() -> int:
     """Pages that the operating system has given to this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-@contextmanager
-def memory_kept(wanted: bool) -> Iterator[None]:
-    """Freed memory kept in the process, or not."""
-    if not wanted:
-        yield
-        return
-    with reused_memory():
-        yield
 
 
 def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
@@ -177,8 +166,7 @@ def train_only(args: argparse.Namespace) -> None:
     """Train for an epoch, and print this process's peak memory in MB."""
     training = new_training(args.model, args.seconds, args.batch)
     data = noise(args.clips, args.seconds)
-    with memory_kept(not args.give_back):
-        training.run_epoch(data)
+    training.run_epoch(data)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
@@ -204,12 +192,13 @@ def main() -> None:
     """Measure and print."""
     args = parse_arguments()
     torch.set_num_threads(args.threads)
+    if not args.give_back:
+        keep_freed_memory()
     if args.only_train:
         train_only(args)
         return
     peak = peak_mb(args)  # first: a process counts its parent's memory before it as its own
-    with memory_kept(not args.give_back):
-        found = measure(args)
+    found = measure(args)
     own = found["asd"][0]
     print(
         f"{args.model}, clips of {args.seconds:g} s, batch {args.batch}, {args.threads} thread(s)"
