@@ -16,6 +16,7 @@ from asd.errors import UserError
 
 _BLOCK_SAMPLES = 1 << 23
 _MOST_TIMES = 256  # that one sampling rate may be of the other
+_MOST_SAMPLES = 1 << 30  # of all channels, 4 GiB: compressed silence of a few MB may hold far more
 
 
 class Recording(NamedTuple):
@@ -143,6 +144,10 @@ def _read_in_blocks(content: bytes) -> tuple[NDArray[np.float32], int]:
         most, blocks = max(_BLOCK_SAMPLES // file.channels, 1), []
         while len(block := file.read(most, dtype="float32", always_2d=True)):
             blocks.append(block)
+            if sum(block.size for block in blocks) > _MOST_SAMPLES:
+                raise UserError(
+                    f"holds more than {_MOST_SAMPLES:,} samples, too many to read at once; split it"
+                )
         if not blocks:
             blocks = [np.empty((0, file.channels), dtype=np.float32)]
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), file.samplerate

@@ -151,6 +151,16 @@ def test_samples_that_are_only_claimed_take_no_memory(tmp_path, monkeypatch):
         read_recording(tmp_path / "x.flac")
 
 
+def test_compressed_silence_of_days_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "_BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(recording, "_MOST_SAMPLES", 9_999)
+    soundfile.write(tmp_path / "x.flac", np.zeros((5000, 2)), 16000)
+    with pytest.raises(UserError, match=r"x\.flac: holds more than 9,999 samples.*split it"):
+        read_recording(tmp_path / "x.flac")
+    monkeypatch.setattr(recording, "_MOST_SAMPLES", 10_000)
+    assert read_recording(tmp_path / "x.flac").wave.shape == (2, 5000)
+
+
 @pytest.mark.parametrize("rate_hz", [1, 62, 4_100_000])
 def test_rates_that_are_too_far_apart_are_refused(tmp_path, rate_hz):
     soundfile.write(tmp_path / "x.wav", np.zeros(1000), rate_hz)
