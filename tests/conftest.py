@@ -1,3 +1,4 @@
+import logging
 import os
 import wave
 from pathlib import Path
@@ -16,6 +17,16 @@ from asd.synthetic.dataset import SyntheticCounts, synthesize
 
 settings.register_profile("asd", deadline=None)  # busy machines must not fail a test
 settings.load_profile("asd")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """What a command sets up for its log must not be the next test's."""
+    logger = logging.getLogger("asd")
+    before = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.handlers = before[1]
 
 
 @pytest.fixture
