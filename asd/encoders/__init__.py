@@ -1,0 +1,1 @@
+"""Pretrained encoders, and how their tokens are pooled."""
