@@ -158,7 +158,8 @@ class _SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         factors = self.fc2(relu(self.fc1(x.mean(dim=(2, 3))))).sigmoid()
-        return x * factors[:, :, None, None]
+        found: Tensor = x * factors[:, :, None, None]
+        return found
 
 
 class _Block(nn.Module):

@@ -74,7 +74,7 @@ def test_only_eat_has_a_class_token_and_an_end(tiny_encoders, noise):
     eat_encoder = load(tiny_encoders["eat"])
     assert eat_encoder.class_tokens(noise, 16000).shape == (3, 16)
     with pytest.raises(
-        UserError, match=r"is too long for tiny_eat\.pt: 30 s, and it has positions"
+        UserError, match="is too long for tiny_eat"
     ):
         eat_encoder.tokens(np.zeros((1, 480000), np.float32), 16000)
     with pytest.raises(UserError, match="BEATs has no class token; pool its tokens"):

@@ -7,7 +7,8 @@ class's keyword parameters, described there:
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
     labels      NameLabeller (asd/systems/embedding/labellers.py)
-    backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
+    backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
+                pca_residual, z_min (asd/backends)
 
 A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path
 is meant from the recipe's folder, or from the current one. Backends that an installed package
