@@ -2,8 +2,9 @@
 
 import json
 import pickle
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _torch(path: Path) -> Any:
-    # fairseq leaves NumPy numbers among the facts of its training.
-    numbers = [np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType, np.dtypes.Float32DType]
-    with torch.serialization.safe_globals([*numbers, *_numpy_scalars()]):
+    with torch.serialization.safe_globals([*_numpy_numbers(), *_paths()]):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:  # of before torch 1.6
@@ -86,10 +85,20 @@ def _torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _numpy_scalars() -> list[Any]:
-    """NumPy's maker of scalars, by the names that NumPy 1 and 2 give it."""
-    maker = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    return [(maker, f"numpy.{home}.multiarray.scalar") for home in ("core", "_core")]
+def _numpy_numbers() -> list[Any]:
+    """What NumPy's scalars are made of, which fairseq leaves among the facts of its training.
+
+    Their maker goes by the names of NumPy 1 and 2.
+    """
+    maker = np.float64(0).__reduce__()[0]
+    makers = [(maker, f"numpy.{home}.multiarray.scalar") for home in ("core", "_core")]
+    kinds = [np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
+    return [*makers, np.dtype, *kinds]
+
+
+def _paths() -> list[Any]:
+    """The class of paths, which Lightning leaves among its hyperparameters; it opens nothing."""
+    return [(PurePosixPath, f"{home}.PosixPath") for home in ("pathlib", "pathlib._local")]
 
 
 def _safetensors(path: Path) -> Any:
@@ -100,9 +109,8 @@ def _safetensors(path: Path) -> Any:
 
 def _refused(error: pickle.UnpicklingError) -> str:
     """What torch refused, out of its advice of several lines."""
-    words = str(error).replace("`", " ").split()
-    names = [word for word in words if "." in word and word.replace(".", "").isidentifier()]
-    return next((name for name in names if not name.startswith("torch")), "a Python object")
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return match[1] if match else "a Python object"
 
 
 def _arrays(entries: Any) -> dict[str, Any]:

@@ -73,9 +73,7 @@ def test_a_clip_shorter_than_a_patch_is_refused(encoder):
 def test_only_eat_has_a_class_token_and_an_end(tiny_encoders, noise):
     eat_encoder = load(tiny_encoders["eat"])
     assert eat_encoder.class_tokens(noise, 16000).shape == (3, 16)
-    with pytest.raises(
-        UserError, match="is too long for tiny_eat"
-    ):
+    with pytest.raises(UserError, match="is too long for tiny_eat"):
         eat_encoder.tokens(np.zeros((1, 480000), np.float32), 16000)
     with pytest.raises(UserError, match="BEATs has no class token; pool its tokens"):
         load(tiny_encoders["beats"]).class_tokens(noise, 16000)
