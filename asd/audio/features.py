@@ -138,6 +138,19 @@ class Waveform:
 
 
 @dataclass(frozen=True)
+class ClipLength:
+    """Number of samples of a clip, shape (1,): for what must be known before features are."""
+
+    kind: ClassVar[str] = "length"
+
+    def key(self) -> dict[str, Any]:
+        return {"length": True}
+
+    def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.int64]:  # noqa: ARG002
+        return np.array([wave.shape[1]], dtype=np.int64)
+
+
+@dataclass(frozen=True)
 class Features:
     """The frames of all clips, one clip after the other; clips may differ in length.
 

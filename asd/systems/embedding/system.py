@@ -11,14 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
-from asd.audio.features import Feature, Waveform
+from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
+from asd.encoders.encoder import resolved_precision
+from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.pretrained import FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, TrainingSet, embed_clips
@@ -45,6 +48,7 @@ class EmbeddingSystem(System):
         self._input_s = 0.0
         self._sample_rate_hz = 0
         self._frontend: Frontend | None = None
+        self._precision = ""
         self._backends: dict[str, dict[str, Backend]] = {}
         self._normal: dict[str, ScoreTable] = {}
         self._left_out: tuple[str, ...] = ()
@@ -55,7 +59,14 @@ class EmbeddingSystem(System):
         return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
 
     def inputs(self) -> Mapping[str, Feature]:
-        return {"waveform": self._waveform}
+        if self._frozen is None:
+            return {"waveform": self._waveform}
+        if self._sample_rate_hz == 0 and self.parameters.input_s == "by_year":
+            return {"length": ClipLength()}  # which may decide how long the input is
+        return {"embedding": self._embedding}
+
+    def check(self) -> None:
+        self.parameters.frontend.check()
 
     def fit(self, train: ClipSet, run: Run) -> None:
         """Train the frontend on the clips of all machine types, then fit each one's backends.
@@ -69,12 +80,11 @@ class EmbeddingSystem(System):
         self._left_out = ()
         self._left_out = self._too_hungry(train)
         self._tell_idle_smote(train)
-        features = train.features(self._waveform)
-        self._sample_rate_hz = features.sample_rate_hz
-        longest_s = float(features.lengths.max()) / features.sample_rate_hz
-        self._input_s = self.parameters.input_seconds(train.year, longest_s)
-        learns = self.parameters.learns
-        self._frontend = self._trained(train, run) if learns else self._new_frontend()
+        self._find_length(train)
+        if self._frozen is not None:
+            self._precision = resolved_precision(self._frozen.precision, self.device)
+        else:
+            self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         embeddings = self.embed(train)
         self._backends, self._normal = {}, {}
         for machine, members in train.by_machine().items():
@@ -88,16 +98,19 @@ class EmbeddingSystem(System):
         UserError
             The clips' sampling rate is not that of training.
         """
-        frontend = self._fitted()
-        features = clips.features(self._waveform)
+        feature = self._waveform if self._frozen is None else self._embedding
+        features = clips.features(feature)
         if features.sample_rate_hz != self._sample_rate_hz:
             raise UserError(
                 f"{clips[0].path}: sampling rate {features.sample_rate_hz} Hz, the model was "
                 f"trained at {self._sample_rate_hz} Hz; resample the clips"
             )
-        waves = Waves.place(features, self.torch_device)
-        embeddings = embed_clips(frontend, waves, self._width, self.torch_device)
-        found: NDArray[np.float32] = embeddings.numpy()
+        found: NDArray[np.float32]
+        if self._frozen is not None:
+            found = np.array(features.rows[features.starts], dtype=np.float32)
+        else:
+            waves = Waves.place(features, self.torch_device)
+            found = embed_clips(self._fitted(), waves, self._width, self.torch_device).numpy()
         refuse_non_finite(found, clips.clips, "embedding")
         return found
 
@@ -137,7 +150,7 @@ class EmbeddingSystem(System):
         return {
             "input_s": self._input_s,
             "sample_rate_hz": self._sample_rate_hz,
-            "frontend": self._fitted().state_dict(),
+            "frontend": self._frontend_state(),
             "backends": {
                 machine: {name: _tensors(backend.state()) for name, backend in backends.items()}
                 for machine, backends in self._backends.items()
@@ -149,8 +162,12 @@ class EmbeddingSystem(System):
     def load_state(self, state: State) -> None:
         self._input_s = state["input_s"]
         self._sample_rate_hz = state["sample_rate_hz"]
-        self._frontend = self._new_frontend()
-        self._frontend.load_state_dict(state["frontend"])
+        if self._frozen is not None:
+            self._precision = state["frontend"]["precision"]
+            check_weights(state["frontend"]["weights_sha256"], key_of_file(self._frozen.weights))
+        else:
+            self._frontend = self._new_frontend()
+            self._frontend.load_saved(state["frontend"])
         self._left_out = tuple(state["left_out"])
         self._backends = {}
         for machine, states in state["backends"].items():
@@ -159,6 +176,40 @@ class EmbeddingSystem(System):
                 backend.load_state(_arrays(states[name]))
         tables = state["normal_scores"].items()
         self._normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
+
+    @property
+    def _frozen(self) -> FrozenEncoder | None:
+        """The frontend, where it is a frozen encoder: embeddings are features of the store then."""
+        return self.parameters.frontend.frozen
+
+    @property
+    def _embedding(self) -> EncoderFeature:
+        """The stored embeddings of a frozen encoder."""
+        assert self._frozen is not None
+        length = self.parameters.input_s
+        seconds = None if length == "whole" else self._input_s if length == "by_year" else length
+        return self._frozen.feature(self.parameters.channel, seconds, self.device, self._precision)
+
+    def _find_length(self, train: ClipSet) -> None:
+        """Find sampling rate, and the length of the input in seconds (0 for whole clips)."""
+        if self._frozen is not None and self.parameters.input_s != "by_year":
+            self._sample_rate_hz = train.features(self._embedding).sample_rate_hz
+            whole = self.parameters.input_s == "whole"
+            self._input_s = 0.0 if whole else float(self.parameters.input_s)
+            return
+        features = train.features(self._waveform if self._frozen is None else ClipLength())
+        lengths = features.lengths if self._frozen is None else features.rows[features.starts]
+        self._sample_rate_hz = features.sample_rate_hz
+        longest_s = float(lengths.max()) / features.sample_rate_hz
+        self._input_s = self.parameters.input_seconds(train.year, longest_s)
+
+    def _frontend_state(self) -> State:
+        if self._frozen is None:
+            return self._fitted().saved()
+        return {
+            "weights_sha256": key_of_file(self._frozen.weights),
+            "precision": self._precision,
+        }
 
     @property
     def _waveform(self) -> Waveform:
@@ -177,6 +228,12 @@ class EmbeddingSystem(System):
     def _new_frontend(self) -> Frontend:
         made = self.parameters.frontend.make(self._width, self._sample_rate_hz)
         return made.to(self.torch_device)
+
+    def _begun(self) -> Frontend:
+        """A frontend at the start of a training."""
+        made = self._new_frontend()
+        made.begin()
+        return made
 
     def _too_hungry(self, train: ClipSet) -> tuple[str, ...]:
         """Backends that there are too few clips for: told now, not after hours of training.
@@ -214,7 +271,7 @@ class EmbeddingSystem(System):
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
         classes = self.parameters.labels.make().classes(train, run)
         training = Training(
-            self._new_frontend,
+            self._begun,
             self.parameters.losses,
             classes.count,
             self.parameters.training,

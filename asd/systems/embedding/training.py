@@ -86,8 +86,11 @@ class Training:
         self.exchange = next(exchanges, None)
         self.device = device
         self.generator = Generator().manual_seed(seed)
+        frontend.draw_from(self.generator)
         self.epoch = 0
-        self.weights = [*frontend.parameters(), *objective.parameters()]
+        weights = [*frontend.parameters(), *objective.parameters()]
+        self.weights = [each for each in weights if each.requires_grad]
+        self.steps = 0
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -117,20 +120,22 @@ class Training:
     def snapshot(self) -> State:
         """All that it takes to go on from here."""
         return {
-            "frontend": self.frontend.state_dict(),
+            "frontend": self.frontend.saved(),
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "epoch": self.epoch,
+            "steps": self.steps,
         }
 
     def load_snapshot(self, snapshot: State) -> None:
         """Go on from what `snapshot` gave."""
-        self.frontend.load_state_dict(snapshot["frontend"])
+        self.frontend.load_saved(snapshot["frontend"])
         self.objective.load_state_dict(snapshot["objective"])
         self.optimiser.load_state_dict(snapshot["optimiser"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.epoch = snapshot["epoch"]
+        self.steps = snapshot.get("steps", 0)  # of before there were schedules
 
     def _loss(self, data: TrainingSet, clips: Tensor) -> Tensor:
         """The mean loss of a batch; waves and spectra are freed before its gradient is taken."""
@@ -150,6 +155,11 @@ class Training:
 
     def _step(self, loss: Tensor) -> None:
         """One step of the optimiser."""
+        self.steps += 1
+        if (schedule := self.recipe.schedule) is not None:
+            rate = schedule.rate(self.steps, self.recipe.learning_rate)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_gradient is not None:
