@@ -121,7 +121,7 @@ def _computed_in_batches(
             for path, values in zip(batch, compute_batch(feature, waves, rate_hz), strict=True):
                 _check_finite(path, values)
                 yield values
-                bar.update()
+            bar.update(len(batch))
 
 
 def _compute(clip: Clip, feature: Feature, rate_hz: int) -> Any:

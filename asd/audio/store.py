@@ -265,11 +265,11 @@ def _compute(order: _Order, rate_hz: int) -> Iterator[tuple[Path, Source, NDArra
     first = order.clips[0]
     title = f"features {first.machine} {first.path.parent.name}"
     total, first_channels = len(order.clips), 0
-    # Batches come in bursts: only the mean rate since the start tells when it will be over.
-    smoothing = 0.0 if isinstance(order.feature, BatchFeature) else 0.3
-    for clip, values in tqdm(
-        results, title, total, unit="clip", leave=False, delay=1, smoothing=smoothing
-    ):
+    bar: dict[str, Any] = {"unit": "clip", "leave": False, "delay": 1}
+    if isinstance(order.feature, BatchFeature):
+        # Clips come in bursts: only whole batches, since the start, tell when it will be over.
+        bar |= {"smoothing": 0.0, "miniters": order.feature.batch_size}
+    for clip, values in tqdm(results, title, total, **bar):
         first_channels = first_channels or clip.source.channels
         _check_channels(order, clip.path, clip.source.channels, first_channels)
         _check_finite(clip, values)

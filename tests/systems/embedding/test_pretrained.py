@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_encoders import beats
 from torch import Generator
 
+import asd
+from asd.challenge.catalog import load_challenge
 from asd.errors import UserError
+from asd.synthetic.dataset import SyntheticCounts, synthesize
 from asd.systems.embedding.pretrained import AdaptedEncoder, AttentiveStatistics
 from asd.systems.embedding.recipe import ScheduleRecipe
+from asd.systems.memory_run import MemoryRun
 
 DATA = Path(__file__).parents[2] / "data" / "encoders"
 SAMPLES = 16000
@@ -98,8 +103,6 @@ def test_random_numbers_come_from_the_generator(adapted):
 
 
 def test_layers_are_dropped_in_training_only(tmp_path):
-    from tiny_encoders import beats
-
     torch.save(beats(encoder_layerdrop=1.0), tmp_path / "never.pt")
     frontend = AdaptedEncoder(
         SAMPLES, 16000, weights=str(tmp_path / "never.pt"), rank=4, width=8, pool="mean"
@@ -114,10 +117,8 @@ def test_layers_are_dropped_in_training_only(tmp_path):
         assert not torch.equal(network(spectra[0]).tokens, dropped)
 
 
-def test_gradients_shrink_from_layer_to_layer(tiny_beats, tmp_path):
+def test_gradients_shrink_from_layer_to_layer(tmp_path):
     """A factor of 0.5 in place of 1 at each layer's input."""
-    from tiny_encoders import beats
-
     gradients = []
     for decay in (1.0, 0.5):
         content = beats(layer_wise_gradient_decay_ratio=decay, encoder_layerdrop=-1.0)
@@ -212,3 +213,95 @@ def test_other_weights_than_in_training_are_refused(adapted):
 def test_what_cannot_be_adapted(tiny_encoders, kind, rate_hz, samples, options, complaint):
     with pytest.raises(UserError, match=complaint):
         AdaptedEncoder(samples, rate_hz, weights=str(tiny_encoders[kind]), **options)
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """A machine of a year with two channels, whose longest clip no table knows."""
+    folder = tmp_path_factory.mktemp("data")
+    counts = SyntheticCounts(24, 6, 8)
+    synthesize(folder, load_challenge("DCASE2026T2"), "dev", ["ToyCar"], clips=counts,
+               seconds=(1.0, 1.5))  # fmt: skip
+    return asd.load_challenge("DCASE2026T2", folder).dev["ToyCar"]
+
+
+def recipe(folder, frontend, more=""):
+    path = folder / "mine.yaml"
+    path.write_text(f"frontend: {frontend}\nbackends:\n  KNN: {{class: knn}}\n{more}")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def wide_beats(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "wide.pt"
+    torch.save(beats(width=32), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def humming(tmp_path_factory, write_wav):
+    """Folders of a hum in noise, of another pitch where it is anomalous; clips of 1 to 1.5 s."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("humming")
+    for part, count, pitch_hz in (("train", 24, 440), ("normal", 8, 440), ("anomaly", 8, 1200)):
+        for number in range(count):
+            t = np.arange(rng.integers(16000, 24000)) / 16000
+            hum = sum(0.1 * np.sin(2 * np.pi * k * pitch_hz * t + number) for k in (1, 2, 3))
+            write_wav(folder / part / f"{number}.wav", hum + 0.02 * rng.normal(size=len(t)))
+    return folder
+
+
+@pytest.mark.parametrize("input_s", ["by_year", "whole", 1.0])
+def test_a_frozen_encoder_hears_another_pitch(humming, wide_beats, tmp_path, input_s):
+    """Also with random weights."""
+    frontend = f"{{class: FrozenEncoder, weights: {wide_beats}}}"
+    model = asd.create(recipe(tmp_path, frontend), input_s=input_s)
+    model.fit(asd.recordings(humming / "train"), progress=False)
+    normal, anomaly = (model.score([humming / part]) for part in ("normal", "anomaly"))
+    assert np.mean(anomaly["KNN"][:, None] > normal["KNN"]) > 0.95
+    assert model.decide(anomaly, "KNN", 0.8).mean() > 0.9
+    assert model.decide(normal, "KNN", 0.8).mean() < 0.5
+    model.save(tmp_path / "model.asd")
+    again = asd.load(tmp_path / "model.asd").score([humming / "normal"])
+    np.testing.assert_allclose(again["KNN"], normal["KNN"], atol=1e-6)
+
+
+def test_an_adapted_encoder_learns(synthetic, wide_beats, tmp_path):
+    losses = []
+    training = """\
+input_s: 1.0
+labels: {parts: [machine, section, domain]}
+losses:
+  - {class: SubclusterAdaCos, subclusters: 2, dynamic: false}
+training: {epochs: 6, batch_size: 8, learning_rate: 0.01, schedule: {warm_up_steps: 4}}
+"""
+    frontend = f"{{class: AdaptedEncoder, weights: {wide_beats}, rank: 4, width: 8}}"
+    model = asd.create(recipe(tmp_path, frontend, training))
+    run = MemoryRun(0, lambda _, epoch: losses.append(epoch.losses["loss"]))
+    model.prepare(synthetic.train, run).run_alone()
+    assert losses[-1] < 0.7 * losses[0]
+    state = model.system.state()["frontend"]
+    assert sum(v.numel() for v in state.values() if hasattr(v, "numel")) < 15000
+
+
+def test_a_training_that_resumes_ends_with_the_same_bits(synthetic, wide_beats, tmp_path):
+    training = """\
+input_s: 1.0
+labels: {parts: [machine, section, domain]}
+losses:
+  - {class: SubclusterAdaCos, subclusters: 2, dynamic: false}
+training: {epochs: 2, batch_size: 8, schedule: {warm_up_steps: 4}}
+"""
+    frontend = f"{{class: AdaptedEncoder, weights: {wide_beats}, rank: 4, width: 8}}"
+    path, snapshots = recipe(tmp_path, frontend, training), []
+
+    def keep(_, epoch):
+        torch.save(epoch.snapshot(), tmp_path / f"{epoch.number}.pt")
+        snapshots.append(epoch.number)
+
+    whole, resumed = asd.create(path), asd.create(path)
+    whole.prepare(synthetic.train, MemoryRun(0, keep)).run_alone()
+    first = torch.load(tmp_path / "1.pt", weights_only=True)
+    run = MemoryRun(0, resume={"training": first})
+    resumed.prepare(synthetic.train, run).run_alone()
+    a, b = (model.system.state()["frontend"] for model in (whole, resumed))
+    assert all(torch.equal(a[name], b[name]) for name in a if name != "weights_sha256")
