@@ -16,6 +16,7 @@ that recipes use, which must not grow with their number.
 
 import argparse
 import json
+import os
 import resource
 import runpy
 import subprocess
@@ -25,6 +26,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before torch is loaded
 
 import numpy as np
 import soundfile
@@ -36,6 +39,7 @@ from asd.encoders import load
 from asd.encoders.encoder import Precision, resolved_precision
 from asd.encoders.feature import EncoderFeature
 from asd.encoders.pooling import Mean
+from asd.memory import keep_freed_memory
 
 _MAKERS = Path(__file__).parents[1] / "tests" / "helpers" / "tiny_encoders.py"
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -110,6 +114,7 @@ def in_child(work: dict[str, Any]) -> dict[str, Any]:
 
 def run_child(work: dict[str, Any]) -> dict[str, Any]:
     """See `in_child`."""
+    keep_freed_memory()  # as the program does
     path = Path(work.pop("path"))
     if "scoring" in work:
         return embed_recordings(path, work["scoring"])
