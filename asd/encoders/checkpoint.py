@@ -61,14 +61,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
     try:
         content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: holds something else than tensors and numbers ({_refused(error)}), which is "
-            f"not read; {_AGAIN}"
-        ) from None
     except MemoryError:
         raise
-    except Exception:  # torch, zipfile and safetensors raise many kinds for a damaged file
+    except Exception as error:  # torch, zipfile and safetensors raise many kinds
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise UserError(
+                f"{path}: holds something else than tensors and numbers ({refused[1]}), which is "
+                f"not read; {_AGAIN}"
+            ) from None
         raise UserError(f"{path}: is damaged or no file of weights; {_AGAIN}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no arrays by name; {_AGAIN}")
@@ -105,12 +106,6 @@ def _safetensors(path: Path) -> Any:
     from safetensors.torch import load_file  # only some files need it
 
     return load_file(path)
-
-
-def _refused(error: pickle.UnpicklingError) -> str:
-    """What torch refused, out of its advice of several lines."""
-    match = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return match[1] if match else "a Python object"
 
 
 def _arrays(entries: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import hardswish, pad, relu
+from torch.nn.functional import hardswish, linear, pad, relu
 
 from asd.encoders.filterbank import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid
@@ -31,7 +31,7 @@ _NORM_EPSILON = 1e-3
 _LAST = len(_BLOCKS) + 1
 _EXCITE = "conc_se_layers.0"
 
-Activation = Callable[[Tensor], Tensor]
+Activation = Callable[..., Tensor]
 
 
 class EfficientAt(EncoderNetwork):
@@ -136,8 +136,13 @@ class _Convolution(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        found: Tensor = x if self.activation is None else self.activation(x)
+        if self.conv.kernel_size == (1, 1):
+            # A product of matrices, as channels come last: PyTorch's way on one thread copies.
+            weight = self.conv.weight.flatten(1)
+            x = linear(x.permute(0, 2, 3, 1), weight, self.conv.bias).permute(0, 3, 1, 2)
+        else:
+            x = self.conv(x)
+        found: Tensor = x if self.activation is None else self.activation(x, inplace=True)
         return found
 
 

@@ -18,7 +18,7 @@ from asd.errors import UserError
 Precision = Literal["auto", "float32", "bfloat16"]
 """What networks compute in; "auto" is bfloat16 where the device does that in hardware."""
 
-_CLIPS_AT_ONCE = {"cpu": 8, "cuda": 32}
+_CLIPS_AT_ONCE = {"cpu": 4, "cuda": 32}
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,7 +124,7 @@ def expected_sha256(path: Path) -> str:
 
 
 def get_weights(
-    name: str, check: Callable[[Path], None], patience: RetryPolicy | None = None
+    name: str, check: Callable[[Path], object], patience: RetryPolicy | None = None
 ) -> Path:
     """Download weights of the catalog, unless they are here.
 
@@ -160,7 +160,7 @@ def get_weights(
     return target
 
 
-def add_weights(name: str, file: Path, check: Callable[[Path], None]) -> Path:
+def add_weights(name: str, file: Path, check: Callable[[Path], object]) -> Path:
     """Copy a file into the folder of weights, under a name of the catalog or any other.
 
     Parameters
@@ -211,6 +211,31 @@ def listed() -> list[tuple[str, ...]]:
     return rows
 
 
+def described(name: str) -> str:
+    """All that is known of weights, a line for each fact.
+
+    Raises
+    ------
+    UserError
+        There are no such weights.
+    """
+    known, kept = catalog().get(name), kept_weights().get(name)
+    if known is None and kept is None:
+        raise UserError(
+            f"weights {name!r} are unknown{nearest(name, [*catalog(), *kept_weights()])}"
+        )
+    facts: list[tuple[str, object]] = [("name", name)]
+    if known is not None:
+        facts += [("kind", known.kind), ("licence", known.licence)]
+        facts += [("trained on", known.trained_on), ("page", known.page)]
+        facts += [("address", address) for address in known.addresses]
+        facts += [("bytes", known.bytes or "?"), ("sha256", known.sha256 or "?")]
+    facts.append(("here", kept or "-"))
+    if kept is not None and (known is None or not known.sha256):
+        facts.append(("sha256 here", sha256_of(kept)))
+    return "\n".join(f"{key + ':':12} {value}" for key, value in facts)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal; taken once for each state of the file."""
     state = path.stat()
@@ -237,7 +262,7 @@ def _same_name(target: Path) -> Iterable[Path]:
 
 
 def _fetch(
-    known: KnownWeights, target: Path, check: Callable[[Path], None], patience: RetryPolicy
+    known: KnownWeights, target: Path, check: Callable[[Path], object], patience: RetryPolicy
 ) -> None:
     problem = "it has no address"
     for address in known.addresses:

@@ -18,7 +18,7 @@ def _norm(weights, generator, name, width):
     weights[f"{name}.bias"] = 0.1 * torch.randn(width, generator=generator)
 
 
-def beats(width=16, layers=2, heads=2, hidden=32, channels=8, seed=0, **cfg):
+def beats(width=16, layers=2, heads=2, hidden=32, channels=8, groups=4, seed=0, **cfg):
     """A BEATs checkpoint."""
     g = torch.Generator().manual_seed(seed)
     w = {}
@@ -27,7 +27,7 @@ def beats(width=16, layers=2, heads=2, hidden=32, channels=8, seed=0, **cfg):
     _norm(w, g, "layer_norm", channels)
     w["encoder.pos_conv.0.bias"] = 0.1 * torch.randn(width, generator=g)
     w["encoder.pos_conv.0.weight_g"] = torch.rand(1, 1, 128, generator=g)
-    w["encoder.pos_conv.0.weight_v"] = _noise(g, width, width // 4, 128)
+    w["encoder.pos_conv.0.weight_v"] = _noise(g, width, width // groups, 128)
     shared = torch.randn(320, heads, generator=g)
     for i in range(layers):
         name = f"encoder.layers.{i}"
@@ -70,12 +70,22 @@ def eat(dim=16, depth=2, heads=2, seconds_of_positions=20, seed=0):
     return {"cfg": {"model": {"num_heads": heads, "norm_eps": 1e-6}}, "model": w}
 
 
-_KERNELS = (3, 3, 3, 5, 5, 5, 3, 3, 3, 3, 3, 3, 5, 5, 5)
-_EXCITED = (4, 5, 6, 11, 12, 13, 14, 15)
+_BLOCKS = (  # of MobileNetV3 (large): kernel, expanded and output width, squeeze-excitation
+    (3, 16, 16, 0), (3, 64, 24, 0), (3, 72, 24, 0), (5, 72, 40, 1), (5, 120, 40, 1),
+    (5, 120, 40, 1), (3, 240, 80, 0), (3, 200, 80, 0), (3, 184, 80, 0), (3, 184, 80, 0),
+    (3, 480, 112, 1), (3, 672, 112, 1), (5, 672, 160, 1), (5, 960, 160, 1), (5, 960, 160, 1),
+)  # fmt: skip
 
 
-def efficientat(width=8, seed=0):
-    """An EfficientAT checkpoint, all layers as wide."""
+def _scaled(width, scale):
+    """A multiple of 8, at least 8, near width * scale, and not much below."""
+    wanted = width * scale
+    found = max(8, int(wanted + 4) // 8 * 8)
+    return found + 8 if found < 0.9 * wanted else found
+
+
+def efficientat(scale=0.01, seed=0):
+    """An EfficientAT checkpoint; all of the tiny one's layers have 8 channels, the last 48."""
     g = torch.Generator().manual_seed(seed)
     w = {}
 
@@ -86,18 +96,21 @@ def efficientat(width=8, seed=0):
         w[f"{name}.1.running_var"] = 1 + torch.rand(outputs, generator=g)
         w[f"{name}.1.num_batches_tracked"] = torch.tensor(1)
 
+    width = _scaled(16, scale)
     convolution("features.0", width, 1, 3)
-    for number, kernel in enumerate(_KERNELS, start=1):
+    for number, (kernel, expanded, outputs, is_excited) in enumerate(_BLOCKS, start=1):
         block, steps = f"features.{number}.block", iter(range(4))
+        wide, narrow = _scaled(expanded, scale), _scaled(outputs, scale)
         if number > 1:
-            convolution(f"{block}.{next(steps)}", 2 * width, width, 1)
-        wide = 2 * width if number > 1 else width
+            convolution(f"{block}.{next(steps)}", wide, width, 1)
         convolution(f"{block}.{next(steps)}", wide, 1, kernel)
-        if number in _EXCITED:
-            excite = f"{block}.{next(steps)}.conc_se_layers.0"
-            _linear(w, g, f"{excite}.fc1", width, wide)
-            _linear(w, g, f"{excite}.fc2", wide, width)
-        convolution(f"{block}.{next(steps)}", width, wide, 1)
+        if is_excited:
+            excite, hidden = f"{block}.{next(steps)}.conc_se_layers.0", _scaled(wide // 4, 1)
+            _linear(w, g, f"{excite}.fc1", hidden, wide)
+            _linear(w, g, f"{excite}.fc2", wide, hidden)
+        convolution(f"{block}.{next(steps)}", narrow, wide, 1)
+        width = narrow
     convolution("features.16", 6 * width, width, 1)
-    _linear(w, g, "classifier.2", 4, 6 * width)
+    _linear(w, g, "classifier.2", _scaled(1280, scale), 6 * width)
+    _linear(w, g, "classifier.5", 527, _scaled(1280, scale))
     return w

@@ -320,3 +320,21 @@ def test_scores_can_be_made_of_tokens_before_the_projection(tiny_beats):
         found = frontend(waves())
         tokens = frontend.network(frontend.network.features(waves())).tokens
     torch.testing.assert_close(found, pooling(tokens).flatten(1))
+
+
+def test_a_toolkit_checkpoint_scores_without_training(synthetic, wide_beats, tmp_path):
+    """By the losses' removal, as the docs say; what remains is no file of the checkpoint."""
+    frontend = f"{{class: AdaptedEncoder, weights: {wide_beats}, rank: 4, width: 8}}"
+    path = recipe(tmp_path, frontend, "losses: [{class: AdaCos}]\n")
+    source = asd.create(path, input_s=1.0).system
+    source._input_s, source._sample_rate_hz = 1.0, 16000
+    toolkit_checkpoint(trained(source._new_frontend()), tmp_path / "last.ckpt")
+    options = {"losses": [], "frontend.checkpoint": "last.ckpt", "input_s": 1.0}
+    model = asd.create(path, **options).fit(synthetic.train, progress=False)
+    model.save(tmp_path / "model.asd")
+    (tmp_path / "last.ckpt").unlink()
+    scores = model.score(synthetic.test)["KNN"]
+    again = asd.load(tmp_path / "model.asd").score(synthetic.test)["KNN"]
+    np.testing.assert_allclose(again, scores, atol=1e-6)
+    plain = asd.create(path, losses=[], input_s=1.0).fit(synthetic.train, progress=False)
+    assert not np.allclose(plain.score(synthetic.test)["KNN"], scores)
