@@ -177,6 +177,7 @@ class Detector:
         UserError
             There is no clip, or a clip's features cannot be computed.
         """
+        self.system.check()
         if not len(train):
             raise UserError("training: there is no clip to learn from; check the train folder")
         if len(train.machines) > 1 and self.system.scope != "challenge":

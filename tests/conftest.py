@@ -89,3 +89,23 @@ def tiny_data(tmp_path_factory):
         seconds=(0.5, 0.5),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory):
+    """Architecture -> file of a tiny encoder with random weights, in its published layout."""
+    import torch
+    from tiny_encoders import beats, eat, efficientat
+
+    folder = tmp_path_factory.mktemp("weights")
+    found = {}
+    for name, content in (("beats", beats()), ("eat", eat()), ("mn", efficientat())):
+        found[name] = folder / f"tiny_{name}.pt"
+        torch.save(content, found[name])
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_beats(tiny_encoders):
+    """File of a tiny BEATs: 2 layers of 16."""
+    return tiny_encoders["beats"]

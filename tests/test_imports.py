@@ -20,7 +20,7 @@ LAYERS = (
     ("evaluation",),
     ("detector", "config"),
     ("run_parameters", "systems"),
-    ("backends", "scores", "synthetic"),
+    ("backends", "encoders", "scores", "synthetic"),
     ("audio", "challenge"),
     ("schema", "extensions", "archives", "csvfiles", "locks", "logs"),
     ("clips", "files", "output", "processes", "threads", "memory"),

@@ -88,7 +88,8 @@ class LogMelFeature:
     parameters
         Of the spectrogram.
     channel
-        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), or "all".
+        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), "all",
+        "cancellation" or "subtraction"; see `asd.audio.channels.plain_channel`.
     """
 
     parameters: LogMelParameters = LogMelParameters()  # noqa: RUF009, it is frozen
@@ -120,7 +121,8 @@ class Waveform:
     Parameters
     ----------
     channel
-        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), or "all".
+        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), "all",
+        "cancellation" or "subtraction"; see `asd.audio.channels.plain_channel`.
     """
 
     channel: str = "left"
@@ -133,6 +135,19 @@ class Waveform:
     def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:  # noqa: ARG002
         chosen = choose_channels(wave, self.channel)
         return np.ascontiguousarray(chosen.T if self.channel == "all" else chosen[0])
+
+
+@dataclass(frozen=True)
+class ClipLength:
+    """Number of samples of a clip, shape (1,): for what must be known before features are."""
+
+    kind: ClassVar[str] = "length"
+
+    def key(self) -> dict[str, Any]:
+        return {"length": True}
+
+    def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.int64]:  # noqa: ARG002
+        return np.array([wave.shape[1]], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """Sound files of any names as clips: a folder, some files, or both."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from tqdm import tqdm
 
 from asd.audio.clip_set import ClipSet, FeatureSource
-from asd.audio.features import Feature, Features, PreparedFeature
+from asd.audio.features import BatchFeature, Feature, Features, PreparedFeature
 from asd.audio.recording import check_is_file, is_finite, read_recording
+from asd.audio.store import compute_batch
 from asd.clips import Clip
 from asd.errors import UserError
 
@@ -87,7 +90,10 @@ def computed_features(rate_hz: int | None = None) -> FeatureSource:
         rate = rate_hz or min(_rate(clip.path) for clip in clips)
         if isinstance(feature, PreparedFeature):
             feature.prepare(rate)
-        values = [_compute(clip, feature, rate) for clip in clips]
+        if isinstance(feature, BatchFeature):
+            values = list(_computed_in_batches(clips, feature, rate))
+        else:
+            values = [_compute(clip, feature, rate) for clip in clips]
         lengths = np.array([len(one) for one in values], dtype=np.int64)
         return Features(np.concatenate(values), np.cumsum(lengths) - lengths, lengths, rate)
 
@@ -103,6 +109,21 @@ def _rate(path: Path) -> int:
         return read_recording(path).rate_hz  # which says what is wrong, or knows more headers
 
 
+def _computed_in_batches(
+    clips: Sequence[Clip], feature: BatchFeature, rate_hz: int
+) -> Iterator[Any]:
+    """Values of each clip in order; only the waves of one batch are in memory."""
+    paths = iter([clip.path for clip in clips])
+    # The mean rate since the start, as batches come in bursts.
+    with tqdm(total=len(clips), unit="clip", leave=False, delay=1, smoothing=0.0) as bar:
+        while batch := list(islice(paths, feature.batch_size)):
+            waves = [(path, read_recording(path, rate_hz=rate_hz).wave) for path in batch]
+            for path, values in zip(batch, compute_batch(feature, waves, rate_hz), strict=True):
+                _check_finite(path, values)
+                yield values
+            bar.update(len(batch))
+
+
 def _compute(clip: Clip, feature: Feature, rate_hz: int) -> Any:
     wave = read_recording(clip.path, rate_hz=rate_hz).wave
     try:
@@ -110,11 +131,13 @@ def _compute(clip: Clip, feature: Feature, rate_hz: int) -> Any:
             values = feature.compute(wave, rate_hz)
     except UserError as error:
         raise UserError(f"{clip.path}: {error}") from None
-    if not is_finite(values):
-        raise UserError(
-            f"{clip.path}: its features are not finite; scale its samples down or remove it"
-        )
+    _check_finite(clip.path, values)
     return values
+
+
+def _check_finite(path: Path, values: Any) -> None:
+    if not is_finite(values):
+        raise UserError(f"{path}: its features are not finite; scale its samples down or remove it")
 
 
 def _sound_files(place: Path) -> list[Path]:

@@ -265,7 +265,11 @@ def _compute(order: _Order, rate_hz: int) -> Iterator[tuple[Path, Source, NDArra
     first = order.clips[0]
     title = f"features {first.machine} {first.path.parent.name}"
     total, first_channels = len(order.clips), 0
-    for clip, values in tqdm(results, title, total, unit="clip", leave=False, delay=1):
+    bar: dict[str, Any] = {"unit": "clip", "leave": False, "delay": 1}
+    if isinstance(order.feature, BatchFeature):
+        # Clips come in bursts: only whole batches, since the start, tell when it will be over.
+        bar |= {"smoothing": 0.0, "miniters": order.feature.batch_size}
+    for clip, values in tqdm(results, title, total, **bar):
         first_channels = first_channels or clip.source.channels
         _check_channels(order, clip.path, clip.source.channels, first_channels)
         _check_finite(clip, values)
@@ -276,8 +280,27 @@ def _compute_batches(
     feature: BatchFeature, read: Iterator[_Read]
 ) -> Iterator[tuple[_Read, NDArray[Any]]]:
     while batch := list(islice(read, feature.batch_size)):
-        values = feature.compute_many([clip.wave for clip in batch], batch[0].rate_hz)
-        yield from zip(batch, values, strict=True)
+        waves = [(clip.path, clip.wave) for clip in batch]
+        yield from zip(batch, compute_batch(feature, waves, batch[0].rate_hz), strict=True)
+
+
+def compute_batch(
+    feature: BatchFeature, waves: Sequence[tuple[Path, NDArray[np.float32]]], rate_hz: int
+) -> Sequence[NDArray[Any]]:
+    """Values of some clips, given by their paths and waves.
+
+    Raises
+    ------
+    UserError
+        A clip cannot be used; the text begins with its path.
+    """
+    try:
+        return feature.compute_many([wave for _, wave in waves], rate_hz)
+    except UserError:
+        for path, wave in waves:  # to find out which it was
+            with _named(path):
+                feature.compute_many([wave], rate_hz)
+        raise
 
 
 def _with_one_blas_thread(results: Iterator[T]) -> Iterator[T]:

@@ -1,19 +1,13 @@
 """Backends: embeddings of normal clips in, anomaly scores of clips out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from asd.backends.base import Array, Arrays, Backend, Scorer, check_enough, unit_rows
-from asd.backends.domain_scaled import DomainScaledKnn
-from asd.backends.gmm import Gmm
-from asd.backends.kmeans import KMeans
-from asd.backends.knn import Knn
-from asd.backends.mahalanobis import Mahalanobis
-from asd.backends.rescale import RescaledKnn
+from asd.backends.registry import SINGLE, find_backend, nearest_of
+from asd.backends.z_min import ZMin
 from asd.errors import UserError
-from asd.extensions import entry_points_of, is_reference, load_class
-from asd.words import closest
 
 __all__ = [
     "BACKENDS",
@@ -27,14 +21,7 @@ __all__ = [
     "unit_rows",
 ]
 
-BACKENDS: dict[str, type[Backend]] = {
-    "knn": Knn,
-    "kmeans": KMeans,
-    "rescaled_knn": RescaledKnn,
-    "domain_scaled_knn": DomainScaledKnn,
-    "mahalanobis": Mahalanobis,
-    "gmm": Gmm,
-}
+BACKENDS: dict[str, type[Backend]] = {**SINGLE, "z_min": ZMin}
 """Name in a recipe -> class; its keyword parameters are the recipe's keys."""
 
 
@@ -46,12 +33,7 @@ def backend_class(name: str) -> type[Backend]:
     UserError
         There is none.
     """
-    if name in BACKENDS:
-        return BACKENDS[name]
-    reference = entry_points_of("asd.backends").get(name, name)
-    if not is_reference(reference):
-        raise UserError(f"backend: unknown name {name!r}, {_nearest(name, BACKENDS)}")
-    return load_class(reference, Backend, "backend")
+    return find_backend(name, BACKENDS)
 
 
 def make_backend(kind: str | type[Backend], parameters: Mapping[str, Any] | None = None) -> Backend:
@@ -73,13 +55,8 @@ def make_backend(kind: str | type[Backend], parameters: Mapping[str, Any] | None
     known = [parameter.name for parameter in fields(make) if parameter.init]
     for key in parameters or {}:
         if key not in known:
-            raise UserError(f"backend {name}: unknown key {key!r}, {_nearest(key, known)}")
+            raise UserError(f"backend {name}: unknown key {key!r}, {nearest_of(key, known)}")
     try:
         return make(**(parameters or {}))
     except UserError as error:
         raise UserError(f"backend {name}: {error}") from None
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    words = list(known)
-    return f"did you mean {closest(str(word), words, cutoff=0.0)!r}? Known: {', '.join(words)}"

@@ -84,6 +84,15 @@ class Backend(ABC):
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def smallest_dim(self) -> int:
+        """The fewest values that embeddings may have."""
+        return 1
+
+    def stored_names(self) -> tuple[str, ...]:
+        """The arrays that this instance stores: `array_names`, unless parameters tell more."""
+        return self.array_names
+
     @abstractmethod
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """The arrays of one reference set; rows of shape (clips, dim), unit length if cosine."""
@@ -111,7 +120,7 @@ class Backend(ABC):
         UserError
             Embeddings that are not finite, or too few clips.
         """
-        rows = self._rows(checked(embeddings))
+        rows = self.prepared(checked(embeddings))
         target = np.asarray(is_target).astype(bool)
         self.learned = {
             key: self._learn_set(key, rows[chosen], target[chosen])
@@ -141,6 +150,11 @@ class Backend(ABC):
             scores[chosen] = self._block_scores(scorer, given[chosen])
         return scores
 
+    def prepared(self, embeddings: NDArray[np.floating]) -> Array:
+        """Embeddings as `learn` and scorers get them: float64, of unit length unless euclidean."""
+        rows = embeddings.astype(np.float64)
+        return rows if self.metric == "euclidean" else unit_rows(rows)
+
     def state(self) -> Arrays:
         """All that was learned: "set/name" -> float64 array, for npz or (as tensors) torch.save."""
         return {
@@ -162,7 +176,7 @@ class Backend(ABC):
             key, _, name = path.rpartition("/")
             learned.setdefault(key, {})[name] = np.asarray(array, dtype=np.float64)
         for key, arrays in learned.items():
-            needed = set(self.array_names or arrays)
+            needed = set(self.stored_names() or arrays)
             if set(arrays) != needed or (key == WHOLE_SET) == self.per_section:
                 raise UserError(
                     f"stored backend: set {key!r} holds {sorted(arrays)}, but {self!r} needs "
@@ -182,7 +196,7 @@ class Backend(ABC):
     def _block_scores(self, scorer: Scorer, embeddings: NDArray[np.floating]) -> Array:
         scores = np.empty(len(embeddings))
         for block in blocks(len(scores)):
-            rows = self._rows(embeddings[block])
+            rows = self.prepared(embeddings[block])
             found = np.asarray(scorer(rows))
             if found.shape != (len(rows),):
                 raise UserError(
@@ -191,10 +205,6 @@ class Backend(ABC):
                 )
             scores[block] = found
         return scores
-
-    def _rows(self, embeddings: NDArray[np.floating]) -> Array:
-        rows = embeddings.astype(np.float64)
-        return rows if self.metric == "euclidean" else unit_rows(rows)
 
     def _sets(
         self, n_clips: int, section: ArrayLike | None
@@ -214,7 +224,8 @@ class Backend(ABC):
             known = ", ".join(self.learned) or "none"
             raise UserError(f"{self._where(key)}no training clips; there are some for: {known}")
         arrays = self.learned[key]
-        width = arrays[self.array_names[0]].shape[-1] if self.array_names else dim
+        names = self.stored_names()
+        width = arrays[names[0]].shape[-1] if names else dim
         if width != dim:
             raise UserError(
                 f"{self._where(key)}embeddings have {dim} values, those of the training clips "

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ SMALLEST_DENSITY = 1e-6
 SMALLEST_SPREAD = 1e-6
 """Least relative deviation of local distances from which VarMin's slope is estimated."""
 
+Form: TypeAlias = Literal["plain", "ratio", "difference", "varmin", "log_varmin"]
+
 
 @dataclass(kw_only=True)
 class RescaledKnn(Backend):
@@ -28,7 +30,8 @@ class RescaledKnn(Backend):
     Source of "ratio", "difference" and `decay`: K. Wilkinghoff, H. Yang, J. Ebbers, F. G. Germain,
     G. Wichern, J. Le Roux, "Keeping the balance: anomaly score calculation for domain
     generalization", ICASSP 2025, and "Local density-based anomaly score normalization for domain
-    generalization", arXiv 2509.10951. Source of "varmin": Matsumoto et al., DCASE Workshop 2025.
+    generalization", arXiv 2509.10951. Source of "varmin": Matsumoto et al., DCASE Workshop 2025; of
+    "log_varmin": arXiv 2603.04605, with `k_density: 1`.
 
     With "cosine" both are cosine distances, as in the papers. With "half_chord" both are lengths
     of chords, as dcase-asd-toolkit takes them for its published scores: the square root of each
@@ -53,10 +56,13 @@ class RescaledKnn(Backend):
         weighted rank pooling, Kolesnikov and Lampert, ECCV 2016); `k_density` then does not
         count. 0 takes the nearest clip alone, 1 the mean over all.
     form
+        "plain": D alone.
         "ratio": D / b, without unit and about 1 for clips that lie like training clips.
         "difference": D - b, in units of the metric, may be negative.
         "varmin": D - alpha b, where alpha is the slope of the training clips' own distances to
         their nearest clip over that one's local distance: the factor that leaves least variance.
+        "log_varmin": log D - alpha log b, with alpha the slope of the logarithms. What D and b are
+        in units of, the mean of b, shifts all scores of a reference set alike.
     limit
         None, or 1 or more: local distances below median / limit or above median · limit, the
         median over all training clips, are set to these. 1 ranks clips by their plain distance, 3
@@ -64,7 +70,7 @@ class RescaledKnn(Backend):
         apart as most. A "ratio" then lies within a factor `limit` of plain distance / median: a
         clip never scores lower than another that is `limit`² times nearer. Differences lie
         between plain distance - limit · median and plain distance - median / limit.
-        "varmin" estimates its slope from training clips within the limits alone.
+        "varmin" and "log_varmin" estimate their slope from training clips within the limits alone.
 
     No score falls where the distances to all training clips grow, whatever the form.
     """
@@ -72,14 +78,16 @@ class RescaledKnn(Backend):
     k: Count = 1
     k_density: Count = 4
     decay: Share | None = None
-    form: Literal["ratio", "difference", "varmin"] = "ratio"
+    form: Form = "ratio"
     limit: Annotated[float, Range(1)] | None = None
 
     array_names = ("references", "local_distance")
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:  # noqa: ARG002
-        """All rows, and the local distance of each (times alpha with "varmin")."""
+        """All rows, and the local distance of each, as the form takes it (alpha in it)."""
         check_enough("training", len(rows), "k", self.k)
+        if self.form == "plain":
+            return {"references": rows, "local_distance": np.ones(len(rows))}
         nearest, distances, weights = self._others(rows)
         local = distances @ weights
         kept = within_limits(local, self.limit)
@@ -87,16 +95,26 @@ class RescaledKnn(Backend):
             sound = kept == local
             pairs = distances[sound, 0], kept[nearest[sound, 0]]
             kept = kept * least_variance_slope(*pairs)
+        elif self.form == "log_varmin" and kept.any():
+            unit = kept.mean()
+            pairs = distances[:, 0] / unit, kept[nearest[:, 0]] / unit
+            sound = (kept == local) & (np.minimum(*pairs) > SMALLEST_DENSITY)
+            slope = log_slope(*(each[sound] for each in pairs))
+            kept = unit * np.maximum(kept / unit, SMALLEST_DENSITY) ** slope
         return {"references": rows, "local_distance": kept}
 
     def scorer(self, arrays: Mapping[str, Array]) -> Scorer:
-        """Scores without unit if "ratio", else in units of the metric."""
+        """Scores without unit if "ratio" or "log_varmin", else in units of the metric."""
         local = arrays["local_distance"]
-        if self.form == "ratio":
+        if self.form in ("ratio", "log_varmin"):
             local = np.maximum(local, SMALLEST_DENSITY * local.mean()) if local.any() else local + 1
             references = Neighbours(arrays["references"], self.metric, scale=1 / local)
+        elif self.form == "plain":
+            references = Neighbours(arrays["references"], self.metric)
         else:
             references = Neighbours(arrays["references"], self.metric, offset=local)
+        if self.form == "log_varmin":
+            return lambda rows: log_of(references.smallest(rows, self.k)).mean(axis=1)
         return lambda rows: references.smallest(rows, self.k).mean(axis=1)
 
     def _others(self, rows: Array) -> tuple[Indices, Array, Array]:
@@ -143,3 +161,19 @@ def least_variance_slope(distance: Array, local: Array) -> float:
     if variance <= np.square(SMALLEST_SPREAD * local.mean()):
         return 0.0
     return float((deviation * (distance - distance.mean())).mean() / variance)
+
+
+def log_slope(distance: Array, local: Array) -> float:
+    """`least_variance_slope` of the logarithms of values above 0, shape (n,)."""
+    if not len(local):
+        return 0.0
+    logs = np.log(local)
+    if logs.std() <= SMALLEST_SPREAD:
+        return 0.0
+    return least_variance_slope(np.log(distance), logs)
+
+
+def log_of(quotients: Array) -> Array:
+    """Logarithms of distances in units of local ones; that of a copy stays finite."""
+    found: Array = np.log(np.maximum(quotients, SMALLEST_DENSITY))
+    return found

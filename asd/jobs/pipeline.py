@@ -10,7 +10,7 @@ from asd.errors import UserError
 from asd.jobs.data import check_dataset, machine_clips
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import Failure, default_at_once, run_jobs, training_progress
-from asd.jobs.testing import check_score, evaluate_job
+from asd.jobs.testing import check_system, evaluate_job
 from asd.jobs.training import device, train_job, train_together
 from asd.threads import thread_count
 
@@ -25,7 +25,7 @@ def train(config: Config) -> None:
     UserError
         Nothing can be done, or, after all other jobs are done, some could not be.
     """
-    check_score(config)
+    check_system(config)
     check_dataset(config)
     planned = plan_jobs(config)
     jobs, failures, clips = _with_features(config, planned)
@@ -65,7 +65,7 @@ def test(config: Config) -> None:
 
 def train_and_test(config: Config) -> None:
     """What the official train.py does: train, then test, unless told to do one only."""
-    check_score(config)
+    check_system(config)
     if not config.test_only:
         train(config)
     if not config.train_only:

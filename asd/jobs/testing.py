@@ -102,15 +102,17 @@ def load_detector(job: Job) -> Detector:
     return detector
 
 
-def check_score(config: Config) -> None:
-    """Refuse a score that the system does not give, before it is trained for hours.
+def check_system(config: Config) -> None:
+    """Refuse a score that the system does not give, or weights that are missing, before any work.
 
     Raises
     ------
     UserError
-        Names the scores that there are.
+        Names the scores that there are, or the command that gets the weights.
     """
-    Detector.create(config.entry, config.system).wanted_scores(_wanted(config))
+    detector = Detector.create(config.entry, config.system)
+    detector.wanted_scores(_wanted(config))
+    detector.system.check()
 
 
 def write_test(job: Job, test: MachineTest) -> None:

@@ -129,6 +129,10 @@ class Node:
             found[name] = key, Node(path, value, self.file)
         return list(found.values())
 
+    def is_mapping(self) -> bool:
+        """Whether the value is a mapping of keys to values."""
+        return isinstance(self.node, yaml.MappingNode)
+
     def items(self, known: Collection[str] | None = None) -> dict[str, "Node"]:
         """The entries of a mapping; with `known`, others are errors."""
         entries: dict[str, Node] = {}

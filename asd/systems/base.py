@@ -135,6 +135,15 @@ class System(ABC):
     def inputs(self) -> Mapping[str, Feature]:
         """The features it wants of each clip, by a name of its own: `clips.features(feature)`."""
 
+    def check(self) -> None:  # noqa: B027 - most need nothing but clips
+        """Refuse what cannot work for lack of something, such as weights, before any work is done.
+
+        Raises
+        ------
+        UserError
+            Says what is missing, and which command gets it.
+        """
+
     @abstractmethod
     def fit(self, train: ClipSet, run: Run) -> None:
         """Learn from normal clips.

@@ -97,7 +97,7 @@ def test_limits_are_multiples_of_the_median_of_local_distances_above_zero():
 backends = st.fixed_dictionaries(
     {
         "metric": st.sampled_from(["cosine", "half_chord", "euclidean"]),
-        "form": st.sampled_from(["ratio", "difference", "varmin"]),
+        "form": st.sampled_from(["plain", "ratio", "difference", "varmin", "log_varmin"]),
         "k": st.integers(1, 4),
         "limit": st.sampled_from([None, 1.0, 1.5, 3.0]),
     }
@@ -215,3 +215,45 @@ def test_outliers_in_training_spoil_scores_without_a_limit_and_not_with_one(form
         assert area({"limit": 3.0}) > 0.995
         train = train[:1000]  # without the outliers
         assert area({}) > 0.99
+
+
+def test_logarithmic_varmin_by_its_formula():
+    rng = np.random.default_rng(0)
+    rows, query = np.split(rng.normal(size=(40, 6)), [30])
+    distances = np.array([[np.linalg.norm(a - b) for b in rows] for a in rows])
+    np.fill_diagonal(distances, np.inf)
+    nearest, local = distances.argmin(axis=1), distances.min(axis=1)
+    u, v = np.log(local), np.log(local[nearest])
+    alpha = np.cov(u, v, bias=True)[0, 1] / np.var(v)
+    expected = [
+        min(np.log(np.linalg.norm(x - y)) - alpha * np.log(b) for y, b in zip(rows, local))  # noqa: B905
+        for x in query
+    ]
+    scores = rescaled(rows, metric="euclidean", form="log_varmin", k_density=1).score(query)
+    shift = (1 - alpha) * np.log(local.mean())
+    np.testing.assert_allclose(scores + shift, expected, rtol=1e-9)
+
+
+def test_logarithmic_varmin_has_no_unit():
+    rng = np.random.default_rng(0)
+    rows, query = np.split(rng.normal(size=(40, 6)), [30])
+    ones = [
+        rescaled(factor * rows, metric="euclidean", form="log_varmin").score(factor * query)
+        for factor in (1.0, 1000.0)
+    ]
+    np.testing.assert_allclose(*ones, rtol=1e-9)
+
+
+def test_copies_of_training_clips_are_finite_and_lowest_with_logarithms():
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    rows[:6] = rows[0]
+    backend = rescaled(rows, form="log_varmin", k_density=1)
+    copies, others = (
+        backend.score(rows),
+        backend.score(np.random.default_rng(1).normal(size=(9, 4))),
+    )
+    assert np.isfinite(copies).all()
+    assert copies.max() < others.min()
+    same = rescaled(np.ones((6, 3)), form="log_varmin").score([[1.0, 1, 1], [-1, -1, -1]])
+    assert np.isfinite(same).all()
+    assert same[0] < same[1]

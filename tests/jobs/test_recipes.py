@@ -18,7 +18,11 @@ SMALLER = {
     "width: 128": "width: 8",
     "mels: 128": "mels: 16",
     "epochs: 16": "epochs: 1",
+    "epochs: 25": "epochs: 1",
+    "input_s: 10": "input_s: 0.5",
     "batch_size: 64": "batch_size: 12",
+    "batch_size: 8": "batch_size: 12",
+    "rank: 64": "rank: 4",
     "n_clusters: 16": "n_clusters: 3",
 }
 BRANCHES = """\
@@ -36,8 +40,10 @@ DECIDE = ("--decision_threshold", 0.8)
 """What eight clips that are held out can promise: one false alarm in nine."""
 
 
-def smaller(text):
-    for old, new in SMALLER.items():
+def smaller(text, weights):
+    own = {"beats_iter3 ": f"{weights['beats']} ", "eat_base_epoch10 ": f"{weights['eat']} "}
+    own |= {"mn04_as ": f"{weights['mn']} ", "channel: cancellation": "channel: left"}
+    for old, new in {**SMALLER, **own}.items():
         text = text.replace(old, new)
     return text
 
@@ -66,8 +72,8 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, asd):
-    path = recipe(smaller((FOLDER / f"{name}.yaml").read_text()), name)
+def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, tiny_encoders, asd):
+    path = recipe(smaller((FOLDER / f"{name}.yaml").read_text(), tiny_encoders), name)
     trained = asd("train", *flags, "--model", path)
     assert trained.status == 0, trained.err
     tested = asd("test", *flags, *DECIDE, "--model", path)
@@ -252,3 +258,54 @@ def test_too_few_clips_to_hold_some_out(tiny, flags, recipe, tmp_path, asd):
     (scores,) = map(read, folder.glob("anomaly_score_*.csv"))
     assert len({score for _, score in scores}) == 12
     assert not list(folder.glob("decision_result_*.csv"))
+
+
+@pytest.mark.parametrize("name", ["raw_beats", "dis_beats_scac_trainable"])
+def test_without_weights_nothing_is_begun(name, flags, tmp_path, asd, monkeypatch):
+    monkeypatch.setenv("ASD_WEIGHTS", str(tmp_path / "weights"))
+    for command in ("train", "run"):
+        outcome = asd(command, *flags, "--model", name)
+        assert outcome.complaint == (
+            "weights beats_iter3 are not here yet; get them: asd weights get beats_iter3"
+        )
+    assert not (tmp_path / "features").exists()
+    assert not (tmp_path / "results").exists()
+
+
+FROZEN = """\
+input_s: whole
+frontend: {{class: FrozenEncoder, weights: {weights}, pooling: {{class: rdp, over: band}}}}
+backends:
+  BEAM: {{class: beam, bands: 8}}
+"""
+
+
+def test_a_frozen_encoder_computes_each_clip_once(flags, recipe, tiny_encoders, asd, monkeypatch):
+    from asd.encoders.feature import EncoderFeature
+
+    computed, compute = [], EncoderFeature.compute_many
+
+    def counted(self, waves, rate_hz):
+        computed.append(len(waves))
+        return compute(self, waves, rate_hz)
+
+    monkeypatch.setattr(EncoderFeature, "compute_many", counted)
+    path = recipe(FROZEN.format(weights=tiny_encoders["beats"]))
+    assert asd("run", *flags, *DECIDE, "--model", path).status == 0
+    once = sum(computed)
+    assert once == 48  # 12 training and 12 test clips of each machine type
+    assert asd("run", *flags, *DECIDE, "--model", path).status == 0
+    assert sum(computed) == once
+    text = FROZEN.format(weights=tiny_encoders["beats"]).replace("8}", "8, metric: euclidean}")
+    assert asd("run", *flags, *DECIDE, "--model", recipe(text, "other")).status == 0
+    assert sum(computed) == once  # another backend needs no other features
+
+
+def test_a_model_is_not_used_with_other_weights(flags, recipe, tmp_path, tiny_encoders, asd):
+    weights = tmp_path / "mine.pt"
+    weights.write_bytes(tiny_encoders["beats"].read_bytes())
+    path = recipe(FROZEN.format(weights="mine.pt"))  # as seen from the recipe
+    assert asd("train", *flags, "--model", path).status == 0
+    weights.write_bytes(tiny_encoders["eat"].read_bytes())
+    outcome = asd("test", *flags, *DECIDE, "--model", path)
+    assert "the model was trained with encoder weights of SHA-256" in outcome.complaint

@@ -7,13 +7,14 @@ side in an embedding.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from asd.errors import UserError
 from asd.schema.values import Count, NonNegative, Positive, Width, Window
+from asd.systems.base import State
 from asd.systems.embedding import networks, spectra
 
 
@@ -26,6 +27,9 @@ class Frontend(nn.Module, ABC):
         Width of each branch of an embedding.
     """
 
+    learns: ClassVar[bool | None] = None
+    """Whether it must learn from losses (True), cannot (False), or may."""
+
     def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.sizes = sizes
@@ -37,6 +41,20 @@ class Frontend(nn.Module, ABC):
     @abstractmethod
     def embed(self, features: Sequence[Tensor]) -> Tensor:
         """Embeddings of shape (N, sum of sizes)."""
+
+    def begin(self) -> None:
+        """Get ready for a training that begins; a stored model is loaded without it."""
+
+    def draw_from(self, generator: Generator) -> None:
+        """Draw what is random in training from this generator, which is on the CPU."""
+
+    def saved(self) -> State:
+        """What was learned, to be stored."""
+        return self.state_dict()
+
+    def load_saved(self, state: State) -> None:
+        """Take over what `saved` gave."""
+        self.load_state_dict(state)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Embeddings of waves of shape (N, samples)."""
@@ -70,6 +88,8 @@ class SpectralNetwork(Frontend):
     UserError
         The waveforms are too short for a branch, or its spectrogram has too few bins.
     """
+
+    learns = True
 
     def __init__(
         self,
@@ -122,6 +142,8 @@ class PooledSpectrogram(Frontend):
     pool
         "time_mean", "time_max", "frequency_mean" or "frequency_max": over which axis, and how.
     """
+
+    learns = False
 
     def __init__(
         self,

@@ -4,16 +4,20 @@
 `read_recipe("my/recipe.yaml")` a user's own. Both name classes; the keys beside `class` are that
 class's keyword parameters, described there:
 
-    frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py)
+    frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py),
+                FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
-    labels      NameLabeller (asd/systems/embedding/labellers.py)
-    backends    knn, kmeans, rescaled_knn, domain_scaled_knn, mahalanobis, gmm (asd/backends)
+    labels      NameLabeller (asd/systems/embedding/labellers.py),
+                KMeansLabeller (asd/systems/embedding/clusters.py)
+    backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
+                pca_residual, z_min (asd/backends)
 
 A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path
 is meant from the recipe's folder, or from the current one. Backends that an installed package
 offers through the entry point group "asd.backends" go by their names.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,21 +26,26 @@ from typing import Any, Literal, TypeVar
 
 from asd.backends import BACKENDS, backend_class, make_backend
 from asd.backends.base import Backend
+from asd.encoders.weights import find_weights, is_path
 from asd.errors import UserError
 from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
 from asd.schema.parameters import parameter
-from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share
+from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share, WholeNumber
+from asd.systems.embedding.clusters import KMeansLabeller
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
+from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder
 from asd.systems.logmel import ChannelInput
 
 T = TypeVar("T")
 
-FRONTENDS: dict[str, type[Frontend]] = {
+FRONTENDS: dict[str, type[Any]] = {
     "SpectralNetwork": SpectralNetwork,
     "PooledSpectrogram": PooledSpectrogram,
+    "FrozenEncoder": FrozenEncoder,
+    "AdaptedEncoder": AdaptedEncoder,
 }
 LOSSES: dict[str, type[AngularLoss]] = {
     "ArcFace": ArcFace,
@@ -44,7 +53,10 @@ LOSSES: dict[str, type[AngularLoss]] = {
     "SubclusterAdaCos": SubclusterAdaCos,
     "AdaProj": AdaProj,
 }
-LABELLERS: dict[str, type[Labeller]] = {"NameLabeller": NameLabeller}
+LABELLERS: dict[str, type[Labeller]] = {
+    "NameLabeller": NameLabeller,
+    "KMeansLabeller": KMeansLabeller,
+}
 
 INPUT_SECONDS = {2020: 11.0, 2021: 10.0, 2022: 10.0, 2023: 18.0, 2024: 12.0, 2025: 12.0}
 """Length of the longest clip of each challenge year: the public toolkit's input length."""
@@ -67,6 +79,17 @@ class Part:
         """The part as it stands in a recipe."""
         return {"class": self.kind, **self.parameters}
 
+    def check(self) -> None:
+        """Refuse weights that are not here.
+
+        Raises
+        ------
+        UserError
+            Says which command gets them.
+        """
+        if isinstance(weights := self.parameters.get("weights"), str):
+            find_weights(weights)
+
 
 @dataclass(frozen=True)
 class FrontendRecipe(Part):
@@ -74,7 +97,19 @@ class FrontendRecipe(Part):
 
     @classmethod
     def from_node(cls, node: Node) -> "FrontendRecipe":
-        return cls(*_read_part(node, node.items(), FRONTENDS, Frontend, "frontend"))
+        kind, parameters = _read_part(node, node.items(), FRONTENDS, Frontend, "frontend")
+        return cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
+
+    @property
+    def learns(self) -> bool | None:
+        """Whether it must learn from losses (True), cannot (False), or may (None)."""
+        found: bool | None = _class_of(self.kind, FRONTENDS, Frontend, "frontend").learns
+        return found
+
+    @property
+    def frozen(self) -> FrozenEncoder | None:
+        """The frozen encoder that this is, if it is one."""
+        return FrozenEncoder(**self.parameters) if self.kind == "FrozenEncoder" else None
 
     def make(self, width: int, sample_rate_hz: int) -> Frontend:
         """A frontend for waves of `width` samples."""
@@ -93,7 +128,8 @@ class LabelRecipe(Part):
         entries = node.items()
         if "class" not in entries:
             return cls(cls.kind, node.read_arguments(NameLabeller, entries))
-        return cls(*_read_part(node, entries, LABELLERS, Labeller, "labeller"))
+        kind, parameters = _read_part(node, entries, LABELLERS, Labeller, "labeller")
+        return cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
 
     def make(self) -> Labeller:
         """The labeller."""
@@ -173,11 +209,81 @@ class AugmentationRecipe:
 
 
 @dataclass(frozen=True)
-class TrainingRecipe:
-    """Training with AdamW at a constant learning rate.
+class SupplementalRecipe:
+    """What is done with supplemental clips, where there are any (2025: clean machine, or noise).
+
+    Reference clips of backends they never are.
 
     Parameters
     ----------
+    classes
+        Whether they are learned from too: those of a machine type and section are a class, clean
+        ones and noise apart.
+    noise
+        Probability with which a training clip gets a noise clip of its machine type added.
+    snr_db
+        Lowest and highest signal-to-noise ratio of that.
+    """
+
+    classes: bool = False
+    noise: Share = 0.0
+    snr_db: tuple[float, float] = (0.0, 10.0)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is done with them."""
+        return self.classes or self.noise > 0
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """A learning rate that rises in a warm-up, and may then fall as a cosine.
+
+    Parameters
+    ----------
+    warm_up_steps
+        Optimiser steps in which it rises linearly: the first has `first_rate`.
+    first_rate
+        Learning rate of the first step.
+    cosine_steps
+        Steps, counted from the first one, after which the cosine has reached `last_rate`; None
+        leaves the rate constant after the warm-up.
+    last_rate
+        Learning rate at the end of the cosine, and after it.
+    """
+
+    warm_up_steps: WholeNumber = 0
+    first_rate: NonNegative = 0.0
+    cosine_steps: Count | None = None
+    last_rate: NonNegative = 0.0
+
+    def rate(self, step: int, highest: float) -> float:
+        """Learning rate of an optimiser step, counted from 1; `highest` is that after the warm-up.
+
+        The cosine counts from the first step too, so after a warm-up it has already begun, as in
+        timm's CosineLRScheduler without warmup_prefix.
+
+        Source: Loshchilov and Hutter, "SGDR", ICLR 2017.
+        """
+        done = step - 1
+        if done < self.warm_up_steps:
+            return self.first_rate + done * (highest - self.first_rate) / self.warm_up_steps
+        if self.cosine_steps is None:
+            return highest
+        if done >= self.cosine_steps:
+            return self.last_rate
+        share = 0.5 * (1 + math.cos(math.pi * done / self.cosine_steps))
+        return self.last_rate + (highest - self.last_rate) * share
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """Training with AdamW, at a constant learning rate where there is no schedule.
+
+    Parameters
+    ----------
+    schedule
+        How the learning rate changes from step to step.
     clip_gradient
         Largest norm of the gradient; None is no limit.
     mixed_precision
@@ -198,6 +304,7 @@ class TrainingRecipe:
     weight_decay: NonNegative = 0.01
     clip_gradient: Positive | None = None
     mixed_precision: bool = True
+    schedule: ScheduleRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -248,9 +355,14 @@ class Recipe(ChannelInput):
     ----------
     input_s
         Length of the network's input in seconds, or "by_year": the longest clip of the year, or of
-        the training clips where the year or its longest clip is not known.
+        the training clips where the year or its longest clip is not known. "whole": each clip as
+        long as it is, which only a frozen encoder can take.
     losses
         Added up; none for a frontend that learns nothing.
+    far_share
+        How much of the embedding of the far channel ("right") is taken off that of `channel`:
+        e = e_near - share e_far. 0 hears one channel. Source: the residual view of UTurtle's
+        system for the DCASE 2026 Challenge, with a share of 0.5.
     """
 
     frontend: FrontendRecipe
@@ -259,7 +371,9 @@ class Recipe(ChannelInput):
     labels: LabelRecipe = LabelRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
     training: TrainingRecipe = TrainingRecipe()
-    input_s: Literal["by_year"] | Positive = "by_year"
+    supplemental: SupplementalRecipe = SupplementalRecipe()
+    input_s: Literal["by_year", "whole"] | Positive = "by_year"
+    far_share: NonNegative = 0.0
 
     @property
     def learns(self) -> bool:
@@ -273,7 +387,7 @@ class Recipe(ChannelInput):
 
     def input_seconds(self, year: int | None, longest_s: float) -> float:
         """Length of the input for a challenge year, or for clips of which one is the longest."""
-        if self.input_s != "by_year":
+        if self.input_s not in ("by_year", "whole"):
             return float(self.input_s)
         return INPUT_SECONDS.get(year, longest_s) if year is not None else longest_s
 
@@ -287,11 +401,14 @@ def recipe_of_node(node: Node) -> Recipe:
         Something in it is unknown or cannot be; the text names file, line and key.
     """
     recipe = node.read_dataclass(Recipe)
-    trainable = recipe.frontend.kind != "PooledSpectrogram"
-    if recipe.frontend.kind == "SpectralNetwork" and not recipe.losses:
-        raise node.error("losses: SpectralNetwork must learn from a loss; add one")
-    if recipe.losses and not trainable:
+    if recipe.frontend.learns and not recipe.losses:
+        raise node.error(f"losses: {recipe.frontend.kind} must learn from a loss; add one")
+    if recipe.losses and recipe.frontend.learns is False:
         raise node.error(f"losses: {recipe.frontend.kind} learns nothing; remove them")
+    if recipe.input_s == "whole" and recipe.frontend.kind != "FrozenEncoder":
+        raise node.error(
+            f"input_s: {recipe.frontend.kind} needs clips of one length; set seconds or by_year"
+        )
     _check_exchange(node, recipe)
     return recipe
 
@@ -331,6 +448,17 @@ def _read_part(
     except UserError as error:
         raise entry.error(str(error)) from None
     return kind, node.read_arguments(found, entries)
+
+
+def _with_absolute_files(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Files of weights as absolute paths: from the recipe's folder, or from the current one."""
+    found = dict(parameters)
+    for key in ("weights", "checkpoint"):
+        value = found.get(key)
+        if isinstance(value, str) and is_path(value):
+            places = [folder / value, Path(value).expanduser()]
+            found[key] = str(next((p for p in places if p.is_file()), places[-1]).absolute())
+    return found
 
 
 def _class_of(kind: str, known: Mapping[str, type[T]], base: type[T], word: str) -> type[T]:

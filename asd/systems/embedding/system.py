@@ -11,19 +11,26 @@ import torch
 from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
-from asd.audio.features import Feature, Waveform
+from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
+from asd.encoders.encoder import resolved_precision
+from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.pretrained import FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
+from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
-from asd.systems.embedding.training import Training, TrainingSet, embed_clips
+from asd.systems.embedding.training import Training, embed_clips
 
 log = logging.getLogger(__name__)
+
+FAR = "right"
+"""The far channel of two, as the challenge of 2026 has it."""
 
 
 class EmbeddingSystem(System):
@@ -45,6 +52,7 @@ class EmbeddingSystem(System):
         self._input_s = 0.0
         self._sample_rate_hz = 0
         self._frontend: Frontend | None = None
+        self._precision = ""
         self._backends: dict[str, dict[str, Backend]] = {}
         self._normal: dict[str, ScoreTable] = {}
         self._left_out: tuple[str, ...] = ()
@@ -55,7 +63,15 @@ class EmbeddingSystem(System):
         return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
 
     def inputs(self) -> Mapping[str, Feature]:
-        return {"waveform": self._waveform}
+        if self._frozen is not None and self._has_no_length:
+            return {"length": ClipLength()}  # which may decide how long the input is
+        name = "waveform" if self._frozen is None else "embedding"
+        inputs = {f"{name} {channel}": self._input(channel) for channel in self._channels}
+        return inputs if len(inputs) > 1 else {name: self._input(self.parameters.channel)}
+
+    def check(self) -> None:
+        self.parameters.frontend.check()
+        self.parameters.labels.check()
 
     def fit(self, train: ClipSet, run: Run) -> None:
         """Train the frontend on the clips of all machine types, then fit each one's backends.
@@ -69,12 +85,11 @@ class EmbeddingSystem(System):
         self._left_out = ()
         self._left_out = self._too_hungry(train)
         self._tell_idle_smote(train)
-        features = train.features(self._waveform)
-        self._sample_rate_hz = features.sample_rate_hz
-        longest_s = float(features.lengths.max()) / features.sample_rate_hz
-        self._input_s = self.parameters.input_seconds(train.year, longest_s)
-        learns = self.parameters.learns
-        self._frontend = self._trained(train, run) if learns else self._new_frontend()
+        self._find_length(train)
+        if self._frozen is not None:
+            self._precision = resolved_precision(self._frozen.precision, self.device)
+        else:
+            self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         embeddings = self.embed(train)
         self._backends, self._normal = {}, {}
         for machine, members in train.by_machine().items():
@@ -88,17 +103,24 @@ class EmbeddingSystem(System):
         UserError
             The clips' sampling rate is not that of training.
         """
-        frontend = self._fitted()
-        features = clips.features(self._waveform)
+        near, *far = (self._embed_channel(clips, channel) for channel in self._channels)
+        found = near - np.float32(self.parameters.far_share) * far[0] if far else near
+        refuse_non_finite(found, clips.clips, "embedding")
+        return found
+
+    def _embed_channel(self, clips: ClipSet, channel: str) -> NDArray[np.float32]:
+        features = clips.features(self._input(channel))
         if features.sample_rate_hz != self._sample_rate_hz:
             raise UserError(
                 f"{clips[0].path}: sampling rate {features.sample_rate_hz} Hz, the model was "
                 f"trained at {self._sample_rate_hz} Hz; resample the clips"
             )
-        waves = Waves.place(features, self.torch_device)
-        embeddings = embed_clips(frontend, waves, self._width, self.torch_device)
-        found: NDArray[np.float32] = embeddings.numpy()
-        refuse_non_finite(found, clips.clips, "embedding")
+        found: NDArray[np.float32]
+        if self._frozen is not None:
+            found = np.array(features.rows[features.starts], dtype=np.float32)
+        else:
+            waves = Waves.place(features, self.torch_device)
+            found = embed_clips(self._fitted(), waves, self._width, self.torch_device).numpy()
         return found
 
     def score(
@@ -137,7 +159,7 @@ class EmbeddingSystem(System):
         return {
             "input_s": self._input_s,
             "sample_rate_hz": self._sample_rate_hz,
-            "frontend": self._fitted().state_dict(),
+            "frontend": self._frontend_state(),
             "backends": {
                 machine: {name: _tensors(backend.state()) for name, backend in backends.items()}
                 for machine, backends in self._backends.items()
@@ -149,8 +171,12 @@ class EmbeddingSystem(System):
     def load_state(self, state: State) -> None:
         self._input_s = state["input_s"]
         self._sample_rate_hz = state["sample_rate_hz"]
-        self._frontend = self._new_frontend()
-        self._frontend.load_state_dict(state["frontend"])
+        if self._frozen is not None:
+            self._precision = state["frontend"]["precision"]
+            check_weights(state["frontend"]["weights_sha256"], key_of_file(self._frozen.weights))
+        else:
+            self._frontend = self._new_frontend()
+            self._frontend.load_saved(state["frontend"])
         self._left_out = tuple(state["left_out"])
         self._backends = {}
         for machine, states in state["backends"].items():
@@ -161,8 +187,50 @@ class EmbeddingSystem(System):
         self._normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
 
     @property
-    def _waveform(self) -> Waveform:
-        return Waveform(self.parameters.channel)
+    def _frozen(self) -> FrozenEncoder | None:
+        """The frontend, where it is a frozen encoder: embeddings are features of the store then."""
+        return self.parameters.frontend.frozen
+
+    @property
+    def _channels(self) -> tuple[str, ...]:
+        """The channels that are heard: near, and far where it plays a part."""
+        own = self.parameters.channel
+        return (own, FAR) if self.parameters.far_share else (own,)
+
+    @property
+    def _has_no_length(self) -> bool:
+        return self._sample_rate_hz == 0 and self.parameters.input_s == "by_year"
+
+    def _input(self, channel: str) -> Waveform | EncoderFeature:
+        """What is heard of a channel: samples, or the stored embeddings of a frozen encoder."""
+        if self._frozen is None:
+            return Waveform(channel)
+        length = self.parameters.input_s
+        seconds = None if length == "whole" else self._input_s if length == "by_year" else length
+        return self._frozen.feature(channel, seconds, self.device, self._precision)
+
+    def _find_length(self, train: ClipSet) -> None:
+        """Find sampling rate, and the length of the input in seconds (0 for whole clips)."""
+        if self._frozen is not None and self.parameters.input_s != "by_year":
+            own = self._input(self.parameters.channel)
+            self._sample_rate_hz = train.features(own).sample_rate_hz
+            whole = self.parameters.input_s == "whole"
+            self._input_s = 0.0 if whole else float(self.parameters.input_s)
+            return
+        waveform = Waveform(self.parameters.channel)
+        features = train.features(ClipLength() if self._frozen else waveform)
+        lengths = features.lengths if self._frozen is None else features.rows[features.starts]
+        self._sample_rate_hz = features.sample_rate_hz
+        longest_s = float(lengths.max()) / features.sample_rate_hz
+        self._input_s = self.parameters.input_seconds(train.year, longest_s)
+
+    def _frontend_state(self) -> State:
+        if self._frozen is None:
+            return self._fitted().saved()
+        return {
+            "weights_sha256": key_of_file(self._frozen.weights),
+            "precision": self._precision,
+        }
 
     @property
     def _width(self) -> int:
@@ -177,6 +245,12 @@ class EmbeddingSystem(System):
     def _new_frontend(self) -> Frontend:
         made = self.parameters.frontend.make(self._width, self._sample_rate_hz)
         return made.to(self.torch_device)
+
+    def _begun(self) -> Frontend:
+        """A frontend at the start of a training."""
+        made = self._new_frontend()
+        made.begin()
+        return made
 
     def _too_hungry(self, train: ClipSet) -> tuple[str, ...]:
         """Backends that there are too few clips for: told now, not after hours of training.
@@ -212,9 +286,12 @@ class EmbeddingSystem(System):
         return {name: backends[name].make() for name in self.score_names}
 
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        classes = self.parameters.labels.make().classes(train, run)
+        supplemental = self.parameters.supplemental
+        classes = with_supplemental(
+            self.parameters.labels.make().classes(train, run), train.supplemental, supplemental
+        )
         training = Training(
-            self._new_frontend,
+            self._begun,
             self.parameters.losses,
             classes.count,
             self.parameters.training,
@@ -224,12 +301,8 @@ class EmbeddingSystem(System):
         )
         stage = run.stage(MAIN_STAGE, self.parameters.epochs)
         resume_stage(stage, training.load_snapshot)
-        data = TrainingSet(
-            Waves.place(train.features(self._waveform), self.torch_device),
-            torch.from_numpy(classes.numbers),
-            classes.count,
-            self._width,
-        )
+        heard = Waveform(self.parameters.channel)
+        data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
 
         def report(epoch: Epoch) -> None:
             _check_finite(epoch)

@@ -54,7 +54,8 @@ def check_clip_counts(
     TooFewClipsError
         There are too few clips, with or without those held out; the least number is told.
     """
-    embeddings = np.random.default_rng(0).normal(size=(len(section), _DRY_DIM)).astype(np.float32)
+    dim = _DRY_DIM * make_backend().smallest_dim
+    embeddings = np.random.default_rng(0).normal(size=(len(section), dim)).astype(np.float32)
     when = ""
     try:
         with warnings.catch_warnings():

@@ -5,7 +5,7 @@ on the CPU, so that device and interruptions change nothing but rounding. (On GP
 round their inputs to TF32 unless told otherwise: scores then differ from the CPU's by about 1e-3.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,57 @@ from torch.nn.functional import one_hot
 
 from asd.systems.base import Epoch, State
 from asd.systems.embedding import augmentation
-from asd.systems.embedding.crops import Waves
+from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.objective import Objective
 from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
 
 _CLIPS_AT_ONCE = {"cpu": 8, "cuda": 64}
 """Clips embedded together; on a CPU as many as leave their activations in its cache."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Clips of noise alone, to be added to training clips of their machine types.
+
+    Parameters
+    ----------
+    waves
+        Their samples.
+    members
+        Of each training clip, which noise clips go with it (their indices); none leaves it alone.
+    probability
+        Share of rows that get noise.
+    snr_db
+        Lowest and highest signal-to-noise ratio.
+    """
+
+    waves: Waves
+    members: Sequence[Tensor]
+    probability: float
+    snr_db: tuple[float, float]
+
+    def add_to(self, crops: Tensor, clips: Tensor, generator: Generator) -> Tensor:
+        """Crops of training clips, some with noise. Draws: decisions, noise clips, crops, ratios.
+
+        Parameters
+        ----------
+        crops
+            Shape (n, width).
+        clips
+            Index of each row's clip, shape (n,).
+        """
+        has_noise = torch.tensor([len(self.members[i]) > 0 for i in clips.tolist()])
+        chosen = (torch.rand(len(clips), generator=generator) < self.probability) & has_noise
+        draws = torch.rand(len(clips), generator=generator, dtype=torch.float64).tolist()
+        numbers = torch.tensor(
+            [
+                int(own[int(draw * len(own))]) if len(own) else 0
+                for draw, own in zip(draws, (self.members[i] for i in clips.tolist()), strict=True)
+            ]
+        )
+        noise = self.waves.random_crops(numbers, crops.shape[1], generator).to(crops)
+        return augmentation.add_noise(crops, noise, chosen, self.snr_db, generator)
 
 
 @dataclass(frozen=True)
@@ -34,21 +78,26 @@ class TrainingSet:
     waves
         Their samples.
     classes
-        Class of each clip, shape (clips,), int64, on the CPU.
+        Class of each clip to learn from, shape (clips,), int64, on the CPU.
     class_count
         Number of classes.
     width
         Samples of a crop.
+    noise
+        What is added to crops, if anything.
     """
 
-    waves: Waves
+    waves: Waves | JoinedWaves
     classes: Tensor
     class_count: int
     width: int
+    noise: Noise | None = None
 
     def batch(self, clips: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Random crops of shape (n, width) and one-hot labels of shape (n, classes)."""
         crops = self.waves.random_crops(clips, self.width, generator)
+        if self.noise is not None:
+            crops = self.noise.add_to(crops, clips, generator)
         return crops, one_hot(self.classes[clips], self.class_count).float()
 
 
@@ -86,8 +135,11 @@ class Training:
         self.exchange = next(exchanges, None)
         self.device = device
         self.generator = Generator().manual_seed(seed)
+        frontend.draw_from(self.generator)
         self.epoch = 0
-        self.weights = [*frontend.parameters(), *objective.parameters()]
+        weights = [*frontend.parameters(), *objective.parameters()]
+        self.weights = [each for each in weights if each.requires_grad]
+        self.steps = 0
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -106,7 +158,7 @@ class Training:
         """
         self.frontend.train()
         self.objective.train()
-        order = torch.randperm(len(data.waves), generator=self.generator)
+        order = torch.randperm(len(data.classes), generator=self.generator)
         total = torch.zeros((), device=self.device)
         for clips in batches(order, self.recipe.batch_size):
             loss = self._loss(data, clips)
@@ -117,20 +169,22 @@ class Training:
     def snapshot(self) -> State:
         """All that it takes to go on from here."""
         return {
-            "frontend": self.frontend.state_dict(),
+            "frontend": self.frontend.saved(),
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "epoch": self.epoch,
+            "steps": self.steps,
         }
 
     def load_snapshot(self, snapshot: State) -> None:
         """Go on from what `snapshot` gave."""
-        self.frontend.load_state_dict(snapshot["frontend"])
+        self.frontend.load_saved(snapshot["frontend"])
         self.objective.load_state_dict(snapshot["objective"])
         self.optimiser.load_state_dict(snapshot["optimiser"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.epoch = snapshot["epoch"]
+        self.steps = snapshot.get("steps", 0)  # of before there were schedules
 
     def _loss(self, data: TrainingSet, clips: Tensor) -> Tensor:
         """The mean loss of a batch; waves and spectra are freed before its gradient is taken."""
@@ -150,6 +204,11 @@ class Training:
 
     def _step(self, loss: Tensor) -> None:
         """One step of the optimiser."""
+        self.steps += 1
+        if (schedule := self.recipe.schedule) is not None:
+            rate = schedule.rate(self.steps, self.recipe.learning_rate)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_gradient is not None:

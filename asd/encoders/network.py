@@ -1,0 +1,110 @@
+"""What the networks of all encoders have in common."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+class TokenGrid(NamedTuple):
+    """What an encoder makes of clips.
+
+    Parameters
+    ----------
+    tokens
+        Shape (clips, time, bands, dim).
+    class_token
+        Shape (clips, dim); None where the network has none.
+    """
+
+    tokens: Tensor
+    class_token: Tensor | None = None
+
+
+class EncoderNetwork(nn.Module, ABC):
+    """A pretrained network, in two steps: a fixed spectrogram, then what was learned.
+
+    Parameters
+    ----------
+    dim
+        Width of a token.
+    bands
+        Tokens side by side along frequency.
+    layers
+        Number of layers whose output can be had.
+    """
+
+    kind: ClassVar[str]
+    """What the architecture is called."""
+    rate_hz: ClassVar[int]
+    """Sampling rate of its input."""
+    adapted: ClassVar[tuple[str, ...]] = ()
+    """Ends of the names of the linear layers that LoRA adapts."""
+
+    def __init__(self, dim: int, bands: int, layers: int) -> None:
+        super().__init__()
+        self.dim, self.bands, self.layers = dim, bands, layers
+        self.generator: Generator | None = None
+        """What is drawn in training comes from it, on the CPU; None is torch's own."""
+
+    @property
+    @abstractmethod
+    def shortest(self) -> int:
+        """Samples of the shortest clip that gives a token."""
+
+    @property
+    def longest(self) -> int | None:
+        """Samples of the longest clip; None where there is no limit."""
+        return None
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether there is a token that stands for the whole clip."""
+        return False
+
+    @abstractmethod
+    def features(self, waves: Tensor) -> Tensor:
+        """The fixed spectrogram, in float32, of waves of shape (clips, samples) in [-1, 1]."""
+
+    @abstractmethod
+    def forward(self, features: Tensor, layer: int | None = None) -> TokenGrid:
+        """Tokens by the spectrogram.
+
+        Parameters
+        ----------
+        layer
+            1 for the output of the first layer; None is the last.
+        """
+
+    def chance(self) -> float:
+        """A number in [0, 1), drawn on the CPU, so that devices agree."""
+        return float(torch.rand((), generator=self.generator))
+
+
+def kept_paths(x: Tensor, probability: float, generator: Generator | None) -> Tensor:
+    """`x` without some clips' values, the others divided by the probability to stay.
+
+    Stochastic depth, clip by clip. Source: Huang et al., "Deep networks with stochastic depth",
+    ECCV 2016, divided as timm's DropPath does.
+
+    Parameters
+    ----------
+    x
+        What a residual branch adds, shape (clips, ...).
+    probability
+        With which a clip loses it.
+    """
+    if probability == 0:
+        return x
+    kept = torch.rand(len(x), generator=generator) >= probability
+    scale = kept.to(x) / (1 - probability)
+    return x * scale.view(-1, *[1] * (x.dim() - 1))
+
+
+def dropped_out(x: Tensor, probability: float, generator: Generator | None) -> Tensor:
+    """Dropout that draws from a generator on the CPU."""
+    if probability == 0:
+        return x
+    kept = torch.rand(x.shape, generator=generator) >= probability
+    return x * kept.to(x) / (1 - probability)
