@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MachineData,
         create,
         evaluate,
+        learn,
         load,
         load_challenge,
     )
@@ -41,6 +42,7 @@ _PUBLIC = {
     "UserError": "asd.errors",
     "create": "asd.api",
     "evaluate": "asd.api",
+    "learn": "asd.api",
     "load": "asd.api",
     "load_challenge": "asd.api",
     "recordings": "asd.audio.recordings",
@@ -58,6 +60,7 @@ __all__ = [
     "UserError",
     "create",
     "evaluate",
+    "learn",
     "load",
     "load_challenge",
     "recordings",

@@ -14,7 +14,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),  # public names, imported when they are used
     ("api",),
-    ("jobs",),
+    ("jobs", "monitoring"),
     ("report",),
     ("submission",),
     ("evaluation",),
