@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,8 +92,8 @@ class OwnRecordings:
         The score that decides.
     recordings, seconds
         Number of recordings that were learned from, and their length together.
-    folds
-        Parts of which each was held out in turn; 1 where a third was held out and never learned.
+    held_out
+        "each": every recording, a twentieth at a time; "third": a third that was never learned.
     sessions
         Number of sessions that a table named; 0 where none was named.
     """
@@ -102,7 +102,7 @@ class OwnRecordings:
     score: str = ""
     recordings: int = 0
     seconds: float = 0.0
-    folds: int = 5
+    held_out: Literal["each", "third"] = "each"
     sessions: int = 0
 
 
@@ -162,7 +162,14 @@ class Detector:
         """Whether it has learned anything."""
         return bool(self.facts.machines)
 
-    def fit(self, train: ClipSet, *, seed: int = 13711, progress: bool = True) -> "Detector":
+    def fit(
+        self,
+        train: ClipSet,
+        *,
+        seed: int = 13711,
+        progress: bool = True,
+        normal_scores: bool = True,
+    ) -> "Detector":
         """Learn from normal clips, and return this detector.
 
         Parameters
@@ -173,6 +180,8 @@ class Detector:
             What all random numbers come from: same seed, same machine, same result.
         progress
             Show a bar of epochs.
+        normal_scores
+            False leaves out the scores that decisions are made by, where others take their place.
 
         Raises
         ------
@@ -194,10 +203,12 @@ class Detector:
                 bar.update(epoch.number - bar.n)
 
             with _threads_of(self.system.scope):
-                self.prepare(train, MemoryRun(seed, show)).run_alone()
+                self.prepare(train, MemoryRun(seed, show), decides=normal_scores).run_alone()
         return self
 
-    def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
+    def prepare(
+        self, train: ClipSet, run: Run, facts: TrainingFacts | None = None, *, decides: bool = True
+    ) -> Fit:
         """A training that only has to be run, alone or beside others (`System.fit_many`).
 
         Parameters
@@ -208,6 +219,8 @@ class Detector:
             Seed, logs and checkpoints.
         facts
             What is to be said of the training clips beside machine types, number and rate.
+        decides
+            Whether to keep the system's normal scores for decisions.
 
         Raises
         ------
@@ -234,7 +247,8 @@ class Detector:
                     "sample_rate_hz": rate,
                 }
             )
-            self._keep_normal_scores()
+            if decides:
+                self._keep_normal_scores()
 
         return Fit(self.system, train, run, store)
 

@@ -1,14 +1,17 @@
-"""Commands about one's own recordings: learn, score."""
+"""Commands about one's own recordings: learn, score, watch."""
 
 import argparse
+import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from asd.cli.parsing import add_command, add_set
 from asd.errors import UserError
+from asd.processes import undisturbed
 from asd.schema.convert import convert
-from asd.schema.values import Channel, Count, Fraction, Positive, Seed
+from asd.schema.values import Channel, Count, Fraction, NonNegative, Positive, Seed, Share
 from asd.systems.registry import find_system
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,7 @@ def add_commands(commands: Any) -> None:
     """Add the commands about one's own recordings."""
     _add_learn(commands)
     _add_score(commands)
+    _add_watch(commands)
 
 
 def _add_learn(commands: Any) -> None:
@@ -53,9 +57,10 @@ def _add_learn(commands: Any) -> None:
     command.add_argument("--table", type=Path, metavar="FILE",
                          help="CSV file of what is known: file,label,domain,condition,session"
     )  # fmt: skip
-    command.add_argument("--folds", default=5, type=_value(Count, "--folds"), metavar="INT",
-                         help="deal recordings into so many parts, and hold each out in turn; 1 "
-                         "learns only once, and holds a third out (default: 5)")  # fmt: skip
+    command.add_argument("--hold_out", choices=["auto", "each", "third"], default="auto",
+                         help="each: every recording in turn, which takes 21 trainings; third: a "
+                         "third, never learned, which takes one and promises less; auto: each "
+                         "where that takes seconds (default)")  # fmt: skip
     command.add_argument("--machine", default="", metavar="NAME",
                          help="what the machine is called (default: the detector's file name)"
     )  # fmt: skip
@@ -86,6 +91,50 @@ def _add_score(commands: Any) -> None:
     add_false_alarms(command)
 
 
+def _add_watch(commands: Any) -> None:
+    command = add_command(
+        commands, "watch", _watch, "score recordings as they appear, or samples from a pipe",
+        """
+        Prints a line of JSON for each window: file, start_s, end_s, score, smoothed (running
+        mean of scores), p_value and decision of the window alone, alarm (by the smoothed score),
+        shift (how far the middle of normal scores has moved). A file is read when it is complete;
+        one that cannot be read has "error" in its line. Ends on Ctrl-C, SIGTERM or the pipe's end.
+
+        examples:
+          asd watch pump.asd recordings/
+          arecord -f S16_LE -r 16000 | asd watch pump.asd - --rate 16000
+        """,
+    )  # fmt: skip
+    command.add_argument(
+        "detector", type=Path, metavar="DETECTOR", help="the file that asd learn wrote"
+    )
+    command.add_argument(
+        "source", metavar="FOLDER|-", help="a folder, or - for samples from standard input"
+    )
+    add_false_alarms(command)
+    command.add_argument("--rate", type=_value(Count, "--rate"), metavar="HZ",
+                         help="sampling rate of samples from a pipe, which are signed 16-bit "
+                         "little-endian numbers")  # fmt: skip
+    command.add_argument("--channels", default=1, type=_value(Count, "--channels"), metavar="INT",
+                         help="their number of channels (default: 1)")  # fmt: skip
+    command.add_argument("--existing", action="store_true",
+                         help="score files that are in the folder already, too")  # fmt: skip
+    command.add_argument("--smoothing", default=3.0, type=_value(Positive, "--smoothing"),
+                         metavar="WINDOWS",
+                         help="windows that the smoothed score looks back on; 1 does not smooth "
+                         "(default: 3)")  # fmt: skip
+    command.add_argument("--hysteresis", default=0.5, type=_value(Share, "--hysteresis"),
+                         metavar="SHARE",
+                         help="an alarm ends when the smoothed score has come back by this share "
+                         "of the way from the threshold to the middle of normal scores (default: "
+                         "0.5)")  # fmt: skip
+    command.add_argument("--recentre", default=24.0, type=_value(NonNegative, "--recentre"),
+                         metavar="HOURS",
+                         help="hours of sound in which the middle of normal scores may move by a "
+                         "quartile range; 0 keeps it where it was learned (default: "
+                         "24)")  # fmt: skip
+
+
 def add_false_alarms(command: Any) -> None:
     """Add --false_alarms."""
     command.add_argument("--false_alarms", type=_value(Fraction, "--false_alarms"), metavar="RATE",
@@ -101,7 +150,7 @@ def _learn(args: argparse.Namespace) -> int:
     from asd.monitoring.summary import summary
     from asd.monitoring.table import read_table
 
-    plan = Plan(entry, parameters, args.window, args.folds, args.score, args.seed)
+    plan = Plan(entry, parameters, args.window, args.hold_out, args.score, args.seed)
     learned = learn(
         args.recordings, plan,
         machine=args.machine or args.out.stem,
@@ -126,6 +175,37 @@ def _score(args: argparse.Namespace) -> int:
         write_rows(args.out, table_rows(found))
     print("\n".join(terminal_table(found)))
     return 1 if any(one.reason for one in found) else 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from asd.detector import Detector
+    from asd.monitoring.scoring import Scorer
+    from asd.monitoring.stream import Stream, StreamParameters
+    from asd.monitoring.watching import FolderWatch, watch_folder, watch_samples
+
+    is_pipe = args.source == "-"
+    if is_pipe and args.rate is None:
+        raise UserError("--rate: is needed for samples from a pipe; give their rate in Hz")
+    if not is_pipe and (args.rate is not None or args.channels != 1):
+        raise UserError("--rate and --channels: files know theirs; leave the flags out")
+    detector = Detector.load(args.detector, "make it with asd learn")
+    scorer = Scorer(detector, args.false_alarms)
+    parameters = StreamParameters(
+        scorer.false_alarm_rate, args.smoothing, args.hysteresis, 3600 * args.recentre
+    )
+    stream = Stream(scorer.windows, scorer.own.score, parameters)
+    try:
+        if is_pipe:
+            source = sys.stdin.buffer
+            lines = watch_samples(scorer, stream, source, args.rate, args.channels)
+        else:
+            lines = watch_folder(scorer, stream, FolderWatch(Path(args.source), args.existing))
+        for line in lines:
+            with undisturbed():
+                print(json.dumps(line, ensure_ascii=False), flush=True)
+    except KeyboardInterrupt:  # SIGTERM too: this is how a watch ends
+        log.info("watch: ended")
+    return 0
 
 
 def _parameters(entry: Any, args: argparse.Namespace) -> Any:

@@ -1,9 +1,10 @@
 """Learn a machine's normal sound from one's own recordings."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,25 @@ from tqdm import tqdm
 from asd.audio.pieces import Pieces, cut_recordings
 from asd.detector import Detector, OwnRecordings
 from asd.errors import UserError
-from asd.monitoring.holding_out import assign_parts, joined, score_held_out
+from asd.monitoring.holding_out import (
+    FEWEST_PARTS,
+    PARTS,
+    THIRD,
+    assign_parts,
+    joined,
+    score_part,
+    unit_count,
+)
 from asd.monitoring.survey import Survey, survey
 from asd.monitoring.table import KnownFacts
 from asd.systems.registry import SystemEntry
 
+log = logging.getLogger(__name__)
+
 DEFAULT_MODEL = "stats"
 WINDOW_S = 10.0
-FOLDS = 5
+
+HoldOut = Literal["each", "third", "auto"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +44,10 @@ class Plan:
         The system.
     window_s
         Longer recordings are cut into windows of this length.
-    folds
-        Into how many parts recordings are dealt, each of which is held out in turn; 1 learns only
-        once and holds a third out.
+    hold_out
+        "each": every recording in turn, a twentieth at a time, which takes 21 trainings; "third": a
+        third that is never learned, which takes one; "auto": each, where a system learns without
+        epochs and there are ten recordings or sessions, else a third.
     score
         The score that decides; "" takes the system's first.
     seed
@@ -46,7 +59,7 @@ class Plan:
     entry: SystemEntry
     parameters: Any
     window_s: float = WINDOW_S
-    folds: int = FOLDS
+    hold_out: HoldOut = "auto"
     score: str = ""
     seed: int = 13711
     device: str = "cpu"
@@ -99,11 +112,9 @@ def learn(
 def learn_surveyed(found: Survey, plan: Plan, *, progress: bool = True) -> Detector:
     """Learn from recordings that have been looked through.
 
-    With several parts, every recording is scored once by a detector that learned the other parts,
-    and the detector that is given learned all. It learned a little more than those that were
-    measured, so its scores of new normal recordings are rather lower than the held-out ones, and
-    its false alarms rather fewer than promised. With one part it is the very detector that scored
-    the held-out third, and never learns that.
+    Either every recording is scored once by a detector that learned nearly all the others, and the
+    detector that is given learned all; or it is the very one that scored the held-out third, and
+    never learns that.
 
     Raises
     ------
@@ -114,38 +125,60 @@ def learn_surveyed(found: Survey, plan: Plan, *, progress: bool = True) -> Detec
         found.clips, found.durations_s, plan.window_s, found.rate_hz, found.read
     )
     domains = [clip.domain for clip in found.clips]
-    part = assign_parts(domains, found.sessions, plan.folds, plan.seed)
-    held_out = range(int(part.max()) + 1 if plan.folds > 1 else 1)
-    shows_epochs = progress and getattr(plan.parameters, "epochs", 0) > 0
-    with tqdm(total=len(held_out) + (plan.folds > 1), desc="learning", unit="fit",
+    held_out = _way_of_holding_out(plan, found.sessions)
+    parts = PARTS if held_out == "each" else THIRD
+    part = assign_parts(domains, found.sessions, parts, plan.seed)
+    numbers = range(int(part.max()) + 1 if held_out == "each" else 1)
+    results = []
+    with tqdm(total=len(numbers) + (held_out == "each"), desc="learning", unit="fit",
               disable=not progress) as bar:  # fmt: skip
-
-        def fit(windows: NDArray[np.int64]) -> Detector:
-            detector = fitted(plan, pieces, windows, progress=shows_epochs)
+        for number in numbers:
+            out = part[pieces.owner] == number
+            detector = _fitted(plan, pieces, ~out, progress)
+            results.append(score_part(detector, pieces, found.clips, out))
             bar.update()
-            return detector
-
-        results = list(score_held_out(pieces, found.clips, part, held_out, fit))
-        detector = fit(np.arange(len(pieces.owner))) if plan.folds > 1 else results[0][0]
-    scores = joined([one for _, one in results])
+        if held_out == "each":
+            detector = _fitted(plan, pieces, np.ones(len(part[pieces.owner]), dtype=bool), progress)
+            bar.update()
+    scores = joined(results)
     own = OwnRecordings(
         window_s=plan.window_s,
         score=chosen_score(plan, tuple(scores.recordings.columns)),
         recordings=len(found.clips),
         seconds=found.seconds,
-        folds=plan.folds,
+        held_out=held_out,
         sessions=len(set(found.sessions) - {""}),
     )
     detector.keep_held_out(own, scores.recordings, scores.windows)
     return detector
 
 
-def fitted(
-    plan: Plan, pieces: Pieces, windows: NDArray[np.int64], *, progress: bool = False
-) -> Detector:
+def _way_of_holding_out(plan: Plan, sessions: tuple[str, ...]) -> Literal["each", "third"]:
+    few = unit_count(sessions) < FEWEST_PARTS
+    if plan.hold_out == "each" and few:
+        log.warning(
+            "--hold_out each: with fewer than %d recordings or sessions, more false alarms than "
+            "promised can come; third holds its promise", FEWEST_PARTS,
+        )  # fmt: skip
+    if plan.hold_out == "auto":
+        return "third" if few or _epochs(plan) > 0 else "each"
+    return plan.hold_out
+
+
+def _epochs(plan: Plan) -> int:
+    """Passes over the training data; 0 for a system that learns in one go."""
+    return int(getattr(plan.parameters, "epochs", 0))
+
+
+def _fitted(plan: Plan, pieces: Pieces, windows: NDArray[np.bool_], progress: bool) -> Detector:
     """A detector that has learned from some windows."""
     detector = Detector.create(plan.entry, plan.parameters, plan.device)
-    return detector.fit(pieces.clips.select(windows), seed=plan.seed, progress=progress)
+    return detector.fit(
+        pieces.clips.select(np.flatnonzero(windows)),
+        seed=plan.seed,
+        progress=progress and _epochs(plan) > 0,
+        normal_scores=False,
+    )
 
 
 def chosen_score(plan: Plan, names: tuple[str, ...]) -> str:

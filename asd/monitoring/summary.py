@@ -69,11 +69,11 @@ def _held_out(learned: Learned) -> str:
     assert learned.detector.windows is not None
     count = learned.detector.windows.recordings
     sessions = f", whole sessions of {own.sessions}" if own.sessions else ""
-    if own.folds == 1:
+    if own.held_out == "third":
         return f"{count} recordings{sessions}, from which nothing was learned"
     return (
-        f"every recording once, in {own.folds} parts{sessions}, each scored by a detector of the "
-        "others; the one stored learned all"
+        f"every recording once{sessions}, scored by a detector that learned nearly all the others; "
+        "the one stored learned all"
     )
 
 

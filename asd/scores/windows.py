@@ -1,5 +1,6 @@
 """P-values of windows, from the windows of held-out normal recordings."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.errors import UserError
+from asd.scores.threshold import RATE_ROUNDING
 
 Array = npt.NDArray[np.float64]
 
@@ -58,6 +60,14 @@ class HeldOutWindows:
         known, weights = self._sorted(score)
         reached = np.cumsum(weights) / weights.sum()
         return float(known[min(int(np.searchsorted(reached, share - 1e-9)), len(known) - 1)])
+
+    def threshold(self, score: str, false_alarm_rate: float) -> float:
+        """The score above which p-values are at most a rate; infinite where none can be."""
+        known, weights = self._sorted(score)
+        above = weights.sum() - np.cumsum(weights)
+        p_values = (1 + above) / (self.recordings + 1)
+        low = np.flatnonzero(p_values <= false_alarm_rate + RATE_ROUNDING)
+        return float(known[low[0]]) if len(low) else math.inf
 
     def to_state(self) -> dict[str, Any]:
         """Lists, for a model file."""

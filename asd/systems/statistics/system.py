@@ -19,15 +19,19 @@ from numpy.typing import NDArray
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature
 from asd.backends.mahalanobis import Mahalanobis
+from asd.clips import Clip
 from asd.scores.table import ScoreTable
 from asd.systems.base import Run, Scores, State, System
-from asd.systems.embedding.thresholds import held_out_table
 from asd.systems.statistics.parameters import StatisticsParameters
 
 MAHALA = "MAHALA"
 
 _LEAST_SPREAD_DB = 0.1
 """What clips differ by at least, in each value: less is rounding, as in bands without any sound."""
+
+
+_PARTS = 20
+"""Parts of the training clips that are held out in turn."""
 
 
 class LogMelStatistics(System):
@@ -47,6 +51,8 @@ class LogMelStatistics(System):
         self._mean = np.zeros(0)
         self._spread = np.zeros(0)
         self._backend: Mahalanobis | None = None
+        self._clips: tuple[Clip, ...] = ()
+        self._train = np.zeros((0, 0), dtype=np.float32)
         self._normal: ScoreTable | None = None
 
     def inputs(self) -> Mapping[str, Feature]:
@@ -66,9 +72,8 @@ class LogMelStatistics(System):
         scaled = self._scaled(found)
         self._backend = self._new_backend()
         self._backend.fit(scaled, train.is_target)
-        self._normal = held_out_table(
-            lambda: {MAHALA: self._new_backend()}, train.clips, scaled.astype(np.float32)
-        )
+        self._clips, self._normal = train.clips, None
+        self._train = scaled.astype(np.float32)
 
     def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> Scores:  # noqa: ARG002
         if self._backend is None:
@@ -76,27 +81,46 @@ class LogMelStatistics(System):
         return {MAHALA: self._backend.score(self._scaled(self._statistics(clips)))}
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
-        """Scores of held-out training clips, see `held_out_table`."""
-        if self._normal is None or not len(self._normal):
+        """Scores of training clips by means and covariances of the others, a twentieth at a time.
+
+        With more held out at a time, scores would be too low: the covariance of fewer clips is
+        shrunk more, and distances by it are smaller.
+        """
+        if not self._clips:
             return {}
+        if self._normal is None:
+            self._normal = ScoreTable(self._clips, {MAHALA: self._held_out_scores()})
         return {self._normal.clips[0].machine: self._normal}
 
+    def _held_out_scores(self) -> NDArray[np.float64]:
+        part = np.arange(len(self._clips)) % _PARTS
+        scores = np.empty(len(part))
+        is_target = np.array([clip.is_target for clip in self._clips])
+        for number in range(part.max() + 1):
+            out = part == number
+            backend = self._new_backend()
+            backend.fit(self._train[~out], is_target[~out])
+            scores[out] = backend.score(self._train[out])
+        return scores
+
     def state(self) -> State:
-        if self._backend is None or self._normal is None:
+        if self._backend is None:
             raise RuntimeError("the statistics have neither been fitted nor loaded")
         learned = self._backend.state()
         return {
             "mean": torch.from_numpy(self._mean),
             "spread": torch.from_numpy(self._spread),
             "backend": {name: torch.from_numpy(array) for name, array in learned.items()},
-            "normal_scores": self._normal.to_state(),
+            "train": torch.from_numpy(self._train),
+            "clips": ScoreTable(self._clips, {}).to_state(),
         }
 
     def load_state(self, state: State) -> None:
         self._mean, self._spread = state["mean"].numpy(), state["spread"].numpy()
         self._backend = self._new_backend()
         self._backend.load_state({name: t.numpy() for name, t in state["backend"].items()})
-        self._normal = ScoreTable.from_state(state["normal_scores"])
+        self._train, self._normal = state["train"].numpy(), None
+        self._clips = ScoreTable.from_state(state["clips"]).clips
 
     def _new_backend(self) -> Mahalanobis:
         return Mahalanobis(metric="euclidean", shrinkage=self.parameters.shrinkage)
