@@ -191,6 +191,7 @@ def learn(
     *,
     window_s: float = 10.0,
     table: str | Path | None = None,
+    others: Sequence[str | Path] = (),
     hold_out: Literal["auto", "each", "third"] = "auto",
     score: str = "",
     machine: str = MACHINE,
@@ -209,11 +210,13 @@ def learn(
     where
         Normal recordings: a folder, files, or several of either.
     model
-        A system, a recipe, or a class of your own, as in `create`.
+        A system, a recipe, or a class of your own, as in `create`; or "auto", which tries a few.
     window_s
         Longer recordings are scored in windows of this length in seconds.
     table
         CSV file of what is known: file, label, domain, condition, session.
+    others
+        With "auto": recordings of other machines, to choose by.
     hold_out
         "each": every recording in turn, which takes 21 trainings; "third": a third that is never
         learned, which takes one; "auto": each where that takes seconds.
@@ -239,14 +242,20 @@ def learn(
     >>> bool(pump.p_values(scores, "MAHALA") >= 1 / 3)
     True
     """
-    from asd.monitoring.learning import Plan
     from asd.monitoring.learning import learn as learn_recordings
+    from asd.monitoring.plan import AUTO, DEFAULT_MODEL, Plan
     from asd.monitoring.table import read_table
 
-    made = create(model, device=device, **parameters)
+    is_auto = model == AUTO
+    made = create(DEFAULT_MODEL if is_auto else model, device=device, **parameters)
     plan = Plan(made.entry, made.parameters, window_s, hold_out, score, seed, device)
     known = None if table is None else read_table(Path(table))
-    learned = learn_recordings(where, plan, machine=machine, known=known, progress=progress)
+    learned = learn_recordings(
+        where, plan, machine=machine, known=known, choosing=is_auto,
+        others=[Path(place) for place in others], progress=progress,
+    )  # fmt: skip
+    if learned.choice is not None:
+        log.info("%s", "; ".join(learned.choice.table()))
     for path, reason in learned.survey.unreadable:
         log.warning("%s: %s; it is left out", path, reason)
     return learned.detector

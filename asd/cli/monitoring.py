@@ -44,7 +44,11 @@ def _add_learn(commands: Any) -> None:
                          help="file of the detector, such as pump.asd")  # fmt: skip
     command.add_argument("--model", default="stats", metavar="NAME",
                          help="a system, a recipe, or a class of your own (default: stats, the "
-                         "mean and spread of each mel band)")  # fmt: skip
+                         "mean and spread of each mel band); auto tries a few and takes the one "
+                         "that tells stand-ins for faults best")  # fmt: skip
+    command.add_argument("--others", nargs="+", default=[], type=Path, metavar="FOLDER|FILE",
+                         help="with --model auto: recordings of other machines, to choose "
+                         "by")  # fmt: skip
     add_set(command)
     command.add_argument("--score", default="", metavar="NAME",
                          help="the score that decides, where the system has several")  # fmt: skip
@@ -144,9 +148,15 @@ def add_false_alarms(command: Any) -> None:
 
 def _learn(args: argparse.Namespace) -> int:
     _check_target(args.out)
-    entry = find_system(args.model)
+    is_auto = args.model == "auto"
+    if is_auto and (args.set_values or args.score):
+        raise UserError("--model auto: chooses parameters and score; leave --set and --score out")
+    if args.others and not is_auto:
+        raise UserError("--others: is only used with --model auto; leave it out")
+    entry = find_system("stats" if is_auto else args.model)
     parameters = _parameters(entry, args)
-    from asd.monitoring.learning import Plan, learn
+    from asd.monitoring.learning import learn
+    from asd.monitoring.plan import Plan
     from asd.monitoring.summary import summary
     from asd.monitoring.table import read_table
 
@@ -155,8 +165,12 @@ def _learn(args: argparse.Namespace) -> int:
         args.recordings, plan,
         machine=args.machine or args.out.stem,
         known=read_table(args.table) if args.table else None,
+        choosing=is_auto,
+        others=args.others,
     )  # fmt: skip
     learned.detector.save(args.out)
+    if learned.choice is not None:
+        print("\n".join([*learned.choice.table(), ""]))
     print("\n".join(summary(learned)))
     print(f"{'written':14}{args.out} ({args.out.stat().st_size / 1e6:.2g} MB)")
     return 1 if learned.survey.unreadable else 0

@@ -1,7 +1,7 @@
 """Learn a machine's normal sound from one's own recordings."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from asd.audio.pieces import Pieces, cut_recordings
 from asd.detector import Detector, OwnRecordings
 from asd.errors import UserError
+from asd.monitoring.choosing import Choice, choose
 from asd.monitoring.holding_out import (
     FEWEST_PARTS,
     PARTS,
@@ -22,52 +23,11 @@ from asd.monitoring.holding_out import (
     score_part,
     unit_count,
 )
+from asd.monitoring.plan import Plan
 from asd.monitoring.survey import Survey, survey
 from asd.monitoring.table import KnownFacts
-from asd.systems.registry import SystemEntry
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MODEL = "stats"
-WINDOW_S = 10.0
-
-HoldOut = Literal["each", "third", "auto"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to learn with.
-
-    Parameters
-    ----------
-    entry, parameters
-        The system.
-    window_s
-        Longer recordings are cut into windows of this length.
-    hold_out
-        "each": every recording in turn, a twentieth at a time, which takes 21 trainings; "third": a
-        third that is never learned, which takes one; "auto": each, where a system learns without
-        epochs and there are ten recordings or sessions, else a third.
-    score
-        The score that decides; "" takes the system's first.
-    seed
-        What random numbers come from.
-    device
-        Where to compute.
-    """
-
-    entry: SystemEntry
-    parameters: Any
-    window_s: float = WINDOW_S
-    hold_out: HoldOut = "auto"
-    score: str = ""
-    seed: int = 13711
-    device: str = "cpu"
-
-    @property
-    def channel(self) -> str:
-        """The channel that the system hears."""
-        return str(getattr(self.parameters, "channel", "all"))
 
 
 @dataclass(frozen=True)
@@ -82,11 +42,14 @@ class Learned:
         The recordings, also those that could not be used.
     left_out
         Names of recordings that the table calls anomalous.
+    choice
+        How the detector was chosen, where that was asked for.
     """
 
     detector: Detector
     survey: Survey
     left_out: tuple[str, ...] = ()
+    choice: Choice | None = None
 
 
 def learn(
@@ -95,9 +58,28 @@ def learn(
     *,
     machine: str,
     known: KnownFacts | None = None,
+    choosing: bool = False,
+    others: Sequence[Path] = (),
     progress: bool = True,
 ) -> Learned:
     """Learn from a folder, files, or both.
+
+    Parameters
+    ----------
+    where
+        Normal recordings.
+    plan
+        What to learn with.
+    machine
+        What the machine is called.
+    known
+        What a table says of recordings.
+    choosing
+        Choose the system (`asd.monitoring.choosing`); the plan says the rest.
+    others
+        Recordings of other machines to choose by.
+    progress
+        Show bars.
 
     Raises
     ------
@@ -106,7 +88,16 @@ def learn(
     """
     found = survey(where, machine=machine, channel=plan.channel, known=known, progress=progress)
     normal, left_out = _normal_only(found)
-    return Learned(learn_surveyed(normal, plan, progress=progress), normal, left_out)
+    choice = None
+    if choosing:
+        strange = (
+            survey(others, machine=machine, channel=plan.channel, progress=progress)
+            if others
+            else None
+        )
+        choice = choose(normal, plan, strange, progress=progress)
+        plan = choice.plan
+    return Learned(learn_surveyed(normal, plan, progress=progress), normal, left_out, choice)
 
 
 def learn_surveyed(found: Survey, plan: Plan, *, progress: bool = True) -> Detector:
