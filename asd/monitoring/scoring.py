@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from asd.audio.recording import Recording, read_recording
+from asd.audio.recording import Recording, read_recording, resample
 from asd.audio.recordings import recordings
 from asd.clips import Clip
 from asd.csvfiles import cell
@@ -119,7 +119,15 @@ class Scorer:
     def score_file(self, path: Path, name: str) -> ScoredRecording:
         """Score a recording; one that cannot be scored is told with its reason."""
         try:
-            recording = read_recording(path, rate_hz=self.rate_hz)
+            recording = read_recording(path)
+            if recording.rate_hz < self.rate_hz:
+                log.warning(
+                    "%s: is sampled at %d Hz, the detector learned %d Hz; what it lacks will count "
+                    "as strange", path, recording.rate_hz, self.rate_hz,
+                )  # fmt: skip
+            if recording.rate_hz != self.rate_hz:
+                wave = resample(recording.wave, recording.rate_hz, self.rate_hz)
+                recording = Recording(wave, self.rate_hz)
             return self.score_recording(recording, path, name)
         except UserError as error:
             return ScoredRecording(name, path, reason=str(error).removeprefix(f"{path}: "))

@@ -57,6 +57,15 @@ def test_a_long_recording_is_scored_by_the_mean_of_its_windows(detector_file, ma
     assert scored.whole.p_value > 0.1
 
 
+def test_a_recording_of_a_lower_rate_is_scored_with_a_word(
+    detector_file, make_pump, tmp_path, caplog
+):
+    path = make_pump(1).record(tmp_path / "low.wav", 1.0, rate_hz=8000)
+    scored = Scorer(asd.load(detector_file)).score_file(path, "low.wav")
+    assert scored.whole.end_s == pytest.approx(1.0)
+    assert "is sampled at 8000 Hz, the detector learned 16000 Hz" in caplog.text
+
+
 def test_the_near_channel_is_the_left_one(learn, make_pump, tmp_path):
     pump = make_pump(2)
     for i in range(12):
