@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from asd.clips import Clip
     from asd.detector import Detector
     from asd.errors import UserError
+    from asd.scores.explanation import Explanation
     from asd.scores.table import ScoreTable
 
 _PUBLIC = {
@@ -37,6 +38,7 @@ _PUBLIC = {
     "ClipSet": "asd.audio.clip_set",
     "Detector": "asd.detector",
     "Evaluation": "asd.api",
+    "Explanation": "asd.scores.explanation",
     "MachineData": "asd.api",
     "ScoreTable": "asd.scores.table",
     "UserError": "asd.errors",
@@ -55,6 +57,7 @@ __all__ = [
     "ClipSet",
     "Detector",
     "Evaluation",
+    "Explanation",
     "MachineData",
     "ScoreTable",
     "UserError",

@@ -25,6 +25,7 @@ from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.node import Node
 from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
+from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import (
     ConformalRule,
@@ -34,7 +35,7 @@ from asd.scores.threshold import (
     refuse_non_finite,
 )
 from asd.scores.windows import HeldOutWindows
-from asd.systems.base import Epoch, Fit, Run, System
+from asd.systems.base import Epoch, Explainer, Fit, Referrer, Run, System
 from asd.systems.memory_run import MemoryRun
 from asd.systems.registry import SystemEntry, all_parameters, stored_system
 
@@ -288,18 +289,14 @@ class Detector:
             The detector has learned nothing, the clips' sampling rate is not that of training, a
             clip cannot be scored, or its score is not finite.
         """
-        if not self.is_fitted:
-            raise UserError(f"{self.entry.label}: has learned nothing yet; fit it, or load a model")
         wanted = self.wanted_scores(names)
-        if not isinstance(clips, ClipSet):
-            clips = self._recordings(clips)
+        clips = self._clip_set(clips)
         if self.own is not None:
             return self._score_in_windows(clips, wanted)
         return self._score_clips(clips, wanted)
 
     def _score_clips(self, clips: ClipSet, wanted: Sequence[str]) -> ScoreTable:
-        for feature in self.system.inputs().values():
-            self._check_rate(clips, clips.features(feature).sample_rate_hz)
+        clips = self._usable(clips)
         scores = self.system.score(clips, wanted)
         for name in wanted:
             refuse_non_finite(scores[name], clips.clips, name)
@@ -370,6 +367,95 @@ class Detector:
             rule = ConformalRule(self._normal_scores(machine, score))
             found[members] = rule.p_values(scores[score][members])
         return found
+
+    def explain(
+        self,
+        clips: ClipSet | str | Path | Sequence[str | Path],
+        score: str | None = None,
+        normal: Sequence[Path | None] = (),
+    ) -> list[Explanation]:
+        """Where in time and frequency the score of each clip comes from.
+
+        The autoencoder puts every term of its score where it arose. Other systems are explained by
+        occlusion: parts of the recording are replaced, and the changed clips scored, some 80 for
+        each clip.
+
+        Parameters
+        ----------
+        clips
+            As for `score`.
+        score
+            Name of the score; None takes the one that decides, or the first.
+        normal
+            For each clip the path of a normal recording, or None, whose sound is put in place of
+            parts (`nearest_normal` tells which is near); without any, the clip's own floor is.
+
+        Raises
+        ------
+        UserError
+            As for `score`.
+
+        Examples
+        --------
+        >>> import asd
+        >>> model = asd.load(getfixture("fan_model"))
+        >>> (why,) = model.explain([getfixture("any_wav")])
+        >>> loudest = why.by_band().argmax()
+        >>> bool(0 <= why.bands_hz[loudest] < 8000)
+        True
+        >>> [type(part).__name__ for part in why.parts(most=1)]
+        ['Part']
+        """
+        deciding = self.own.score if self.own else ""
+        name = self.wanted_scores([score or deciding] if score or deciding else None)[0]
+        clips = self._usable(clips)
+        if isinstance(self.system, Explainer):
+            return self.system.explain(clips, name)
+        from asd.systems.occlusion import Occlusion
+
+        occlusion = Occlusion(self.system, name)
+        references = [*normal, *[None] * (len(clips) - len(normal))]
+        return [
+            self._occluded(occlusion, clip, reference)
+            for clip, reference in zip(clips, references, strict=True)
+        ]
+
+    def nearest_normal(
+        self, clips: ClipSet | str | Path | Sequence[str | Path]
+    ) -> list[Clip | None]:
+        """The normal training clip that each clip is nearest to, where the system remembers them.
+
+        Their paths are file names without a folder; None of systems that compare with no clip.
+
+        Raises
+        ------
+        UserError
+            As for `score`.
+        """
+        clips = self._usable(clips)
+        if not isinstance(self.system, Referrer):
+            return [None] * len(clips)
+        return self.system.nearest_normal(clips)
+
+    def _occluded(self, occlusion: Any, clip: Clip, normal: Path | None) -> Explanation:
+        rate = self.facts.sample_rate_hz or None
+        wave, rate_hz = read_recording(clip.path, rate_hz=rate)
+        other = None if normal is None else read_recording(normal, rate_hz=rate_hz).wave
+        found: Explanation = occlusion.explain(clip, wave, rate_hz, other)
+        return found
+
+    def _clip_set(self, clips: ClipSet | str | Path | Sequence[str | Path]) -> ClipSet:
+        """Clips as they are, or recordings as clips, of a detector that has learned something."""
+        if not self.is_fitted:
+            raise UserError(f"{self.entry.label}: has learned nothing yet; fit it, or load a model")
+        return clips if isinstance(clips, ClipSet) else self._recordings(clips)
+
+    def _usable(self, clips: ClipSet | str | Path | Sequence[str | Path]) -> ClipSet:
+        """Clips at the rate of the training clips."""
+        clips = self._clip_set(clips)
+        for feature in self.system.inputs().values():
+            self._check_rate(clips, clips.features(feature).sample_rate_hz)
+        return clips
 
     def wanted_scores(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The scores of these names, or all.

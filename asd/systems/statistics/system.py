@@ -15,13 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature
+from asd.backends.base import WHOLE_SET
 from asd.backends.mahalanobis import Mahalanobis
 from asd.clips import Clip
+from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
 from asd.systems.base import Run, Scores, State, System
+from asd.systems.statistics.explaining import contributions
 from asd.systems.statistics.parameters import StatisticsParameters
 
 MAHALA = "MAHALA"
@@ -79,6 +83,39 @@ class LogMelStatistics(System):
         if self._backend is None:
             raise RuntimeError("the statistics have neither been fitted nor loaded")
         return {MAHALA: self._backend.score(self._scaled(self._statistics(clips)))}
+
+    def explain(self, clips: ClipSet, score: str = MAHALA) -> list[Explanation]:
+        """What frames and mel bands add to the score of each clip, see `explaining`."""
+        if self._backend is None:
+            raise RuntimeError("the statistics have neither been fitted nor loaded")
+        arrays = self._backend.learned[WHOLE_SET]
+        features = clips.features(self.parameters.feature())
+        rate, found = features.sample_rate_hz, []
+        for i in range(len(clips)):
+            log_mel = features.clip(i).astype(np.float64)
+            statistics = band_statistics(log_mel)
+            apart = self._scaled(statistics) - arrays["means"]
+            white = apart @ arrays["whitening"]
+            nearer = int(np.square(white).sum(axis=1).argmin())
+            centre = self._mean + self._spread * arrays["means"][nearer]
+            weights = arrays["whitening"] @ white[nearer] / self._spread
+            values = contributions(log_mel, statistics, centre, weights)
+            times_s = self.parameters.frame_edges_s(len(log_mel), rate)
+            bands_hz = self.parameters.band_edges_hz(rate)
+            found.append(Explanation(score, values, times_s, bands_hz))
+        return found
+
+    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:  # noqa: ARG002
+        """The score as a module, see `asd.systems.base.Exportable`."""
+        from asd.systems.embedding.exporting import backend_module  # slow to import
+        from asd.systems.statistics.exporting import StatisticsScore
+
+        if self._backend is None:
+            raise RuntimeError("the statistics have neither been fitted nor loaded")
+        mean, spread = torch.from_numpy(self._mean), torch.from_numpy(self._spread)
+        distance = backend_module(self._backend, score)
+        spectrogram = self.parameters.spectrogram()
+        return StatisticsScore(spectrogram, rate_hz, mean, spread, distance).eval()
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of training clips by means and covariances of the others, a twentieth at a time.
