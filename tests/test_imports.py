@@ -15,6 +15,7 @@ LAYERS = (
     ("__init__",),  # public names, imported when they are used
     ("api",),
     ("jobs", "monitoring"),
+    ("pages",),
     ("report",),
     ("submission",),
     ("evaluation",),

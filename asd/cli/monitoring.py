@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asd.cli.parsing import add_command, add_set
+from asd.cli.parsing import add_command, add_page, add_set
 from asd.errors import UserError
 from asd.processes import undisturbed
 from asd.schema.convert import convert
@@ -93,6 +93,10 @@ def _add_score(commands: Any) -> None:
     command.add_argument("--out", type=Path, metavar="FILE",
                          help="CSV file: file,start_s,end_s,score,p_value,decision")  # fmt: skip
     add_false_alarms(command)
+    add_page(command)
+    command.add_argument("--normal", nargs="+", type=Path, default=[], metavar="FOLDER|FILE",
+                         help="of --page: normal recordings; the nearest is shown beside each "
+                         "clip")  # fmt: skip
 
 
 def _add_watch(commands: Any) -> None:
@@ -184,10 +188,15 @@ def _score(args: argparse.Namespace) -> int:
     from asd.monitoring.scoring import Scorer, score_recordings, table_rows, terminal_table
 
     detector = Detector.load(args.detector, "make it with asd learn")
-    found = score_recordings(Scorer(detector, args.false_alarms), args.recordings)
+    scorer = Scorer(detector, args.false_alarms)
+    found = score_recordings(scorer, args.recordings)
     if args.out is not None:
         write_rows(args.out, table_rows(found))
     print("\n".join(terminal_table(found)))
+    if args.page is not None:
+        from asd.monitoring.page import write_score_page
+
+        write_score_page(args.page, args.detector.name, scorer, found, args.normal)
     return 1 if any(one.reason for one in found) else 0
 
 
