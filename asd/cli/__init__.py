@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, gan, models, monitoring
+from asd.cli import challenge, data, export, gan, models, monitoring
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     monitoring.add_commands(commands)
     models.add_commands(commands)
+    export.add_commands(commands)
     data.add_commands(commands)
     challenge.add_commands(commands)
     gan.add_commands(commands)
