@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
-from asd.encoders.encoder import resolved_precision
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
@@ -82,7 +81,7 @@ class EmbeddingSystem(System):
         self._tell_idle_smote(train)
         self._find_length(train)
         if self._frozen is not None:
-            self._precision = resolved_precision(self._frozen.precision, self.device)
+            self._precision = self._embedding.precision
         else:
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         embeddings = self.embed(train)
