@@ -130,6 +130,7 @@ def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Name -> milliseconds and page faults per clip, the smallest of all rounds."""
     data = noise(args.batch, args.seconds)
     training = new_training(args.model, args.seconds, args.batch)
+    assert isinstance(data.waves, Waves)
     waves = data.waves.rows.view(args.batch, -1)
     labels = one_hot(data.classes, CLASSES).float()
     frontend = new_training(args.model, args.seconds, args.batch).frontend

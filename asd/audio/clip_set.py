@@ -26,6 +26,9 @@ class ClipSet(Sequence[Clip]):
         Where features come from. Each feature is asked for once, for all clips of the set.
     label_only_clips
         Clips whose names count as classes too, though nothing is learned from their sound.
+    supplemental
+        Clips of the clean machine or of noise alone (2025), labelled "machine" or "noise": no
+        training clips, but a system may use them. Features of theirs come from `extra()`.
     year
         The challenge year, where there is one.
 
@@ -46,12 +49,15 @@ class ClipSet(Sequence[Clip]):
         source: FeatureSource,
         *,
         label_only_clips: Sequence[Clip] = (),
+        supplemental: Sequence[Clip] = (),
         year: int | None = None,
     ) -> None:
         self.clips = tuple(clips)
         self.label_only_clips = tuple(label_only_clips)
+        self.supplemental = tuple(supplemental)
         self.year = year
         self._source = source
+        self._origin = source
         self._features: dict[Feature, Features] = {}
 
     def __len__(self) -> int:
@@ -112,12 +118,19 @@ class ClipSet(Sequence[Clip]):
         def source(_: Sequence[Clip], feature: "Feature") -> "Features":
             return self.features(feature).select(chosen)
 
-        return ClipSet(
+        found = ClipSet(
             [self.clips[i] for i in chosen],
             source,
             label_only_clips=self.label_only_clips,
+            supplemental=self.supplemental,
             year=self.year,
         )
+        found._origin = self._origin
+        return found
+
+    def extra(self) -> "ClipSet":
+        """The supplemental clips as a set of their own."""
+        return ClipSet(self.supplemental, self._origin, year=self.year)
 
     def by_machine(self) -> dict[str, list[int]]:
         """Machine type -> indices of its clips."""

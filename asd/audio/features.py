@@ -88,7 +88,8 @@ class LogMelFeature:
     parameters
         Of the spectrogram.
     channel
-        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), or "all".
+        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), "all",
+        "cancellation" or "subtraction"; see `asd.audio.channels.plain_channel`.
     """
 
     parameters: LogMelParameters = LogMelParameters()  # noqa: RUF009, it is frozen
@@ -120,7 +121,8 @@ class Waveform:
     Parameters
     ----------
     channel
-        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), or "all".
+        "left", "right", a number from 1 ("3" is the third), "mix" (the mean of all), "all",
+        "cancellation" or "subtraction"; see `asd.audio.channels.plain_channel`.
     """
 
     channel: str = "left"

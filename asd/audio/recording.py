@@ -32,7 +32,8 @@ def read_recording(path: Path, channel: str = "all", rate_hz: int | None = None)
     Parameters
     ----------
     channel
-        "left", "right", a number from 1, "mix" (the mean of all), or "all".
+        "left", "right", a number from 1, "mix" (the mean of all), "all", or another that
+        `asd.audio.channels.plain_channel` knows.
     rate_hz
         Sampling rate to have; None leaves the file's own.
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, gan, models, weights
+from asd.cli import challenge, data, gan, models, reproduce, weights
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
@@ -78,4 +78,5 @@ def _parser() -> argparse.ArgumentParser:
     challenge.add_commands(commands)
     gan.add_commands(commands)
     weights.add_commands(commands)
+    reproduce.add_commands(commands)
     return parser

@@ -58,7 +58,8 @@ def machine_clips(config: Config, machine: str, part: Part, threads: int) -> Cli
         machine,
     )
     source = stored_features(config, folder, threads)
-    return ClipSet(clips, source, year=config.challenge.year)
+    extra = _supplemental(config, machine) if part == "train" else []
+    return ClipSet(clips, source, supplemental=extra, year=config.challenge.year)
 
 
 def of_sections(config: Config, clips: ClipSet, sections: Sequence[str]) -> ClipSet:
@@ -92,11 +93,8 @@ def challenge_clips(config: Config, threads: int) -> ClipSet:
     UserError
         There are no clips, or their names cannot be read.
     """
-    clips = [
-        clip
-        for split, machine in _machines_at_hand(config)
-        for clip in find_clips(replace(config, split=split), machine, "train")
-    ]
+    there = [(replace(config, split=split), name) for split, name in _machines_at_hand(config)]
+    clips = [clip for own, machine in there for clip in find_clips(own, machine, "train")]
     folder = layout.year_folder(
         config.feature_directory or config.dataset_directory, config.challenge
     )
@@ -104,6 +102,7 @@ def challenge_clips(config: Config, threads: int) -> ClipSet:
         clips,
         stored_features(config, folder / "processed", threads),
         label_only_clips=_test_clips_at_hand(config),
+        supplemental=[clip for own, machine in there for clip in _supplemental(own, machine)],
         year=config.challenge.year,
     )
 
@@ -116,6 +115,12 @@ def stored_features(config: Config, folder: Path, threads: int) -> FeatureSource
         return load_features(clips, feature, folder, threads, mono=mono)
 
     return source
+
+
+def _supplemental(config: Config, machine: str) -> list[Clip]:
+    """Clips of the clean machine or of noise alone, where there are any."""
+    data = config.dataset_directory
+    return layout.supplemental_clips(data, config.challenge, config.split, machine)
 
 
 def _machines_at_hand(config: Config) -> list[tuple[str, str]]:

@@ -163,7 +163,7 @@ def _identity(job: Job, train: ClipSet, system: System) -> dict[str, Any]:
 
 def _digest(train: ClipSet) -> str:
     """A digest of what the clips are called, in their order."""
-    clips = [*train.clips, *train.label_only_clips]
+    clips = [*train.clips, *train.label_only_clips, *train.supplemental]
     names = "\n".join(f"{clip.machine}/{clip.file_name} {clip.attributes}" for clip in clips)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 

@@ -100,7 +100,11 @@ Width = Annotated[int, Range(8, multiple_of=8)]
 FolderName = Annotated[str, Text("a folder's name, without /", r"(?!\.\.?\Z)[^/\0]+")]
 NamePart = Annotated[str, Text("a text without /", r"[^/\0]*")]
 Channel = Annotated[
-    str, Text("left, right, mix or a number from 1", r"left|right|mix|[1-9][0-9]{0,3}")
+    str,
+    Text(
+        "left, right, mix, cancellation, subtraction or a number from 1",
+        r"left|right|mix|cancellation|subtraction|[1-9][0-9]{0,3}",
+    ),
 ]
 
 

@@ -17,8 +17,10 @@ class ChannelInput:
 
     channel: Channel = parameter(
         "left",
-        "channel of files with several: left, right, mix (their mean), or its number from 1; a "
-        "system hears one, so for two run twice, with other --export_dir",
+        "channel of files with several: left, right, mix (their mean), or its number from 1; of a "
+        "near (left) and a far channel: cancellation (near without what a filter makes of far), "
+        "subtraction (of magnitudes); a system hears one, so for two run twice, with other "
+        "--export_dir",
         role="features",
     )
 

@@ -19,6 +19,7 @@ SMALLER = {
     "mels: 128": "mels: 16",
     "epochs: 16": "epochs: 1",
     "epochs: 25": "epochs: 1",
+    "input_s: 10": "input_s: 0.5",
     "batch_size: 64": "batch_size: 12",
     "batch_size: 8": "batch_size: 12",
     "rank: 64": "rank: 4",
@@ -41,6 +42,7 @@ DECIDE = ("--decision_threshold", 0.8)
 
 def smaller(text, weights):
     own = {"beats_iter3 ": f"{weights['beats']} ", "eat_base_epoch10 ": f"{weights['eat']} "}
+    own |= {"mn04_as ": f"{weights['mn']} ", "channel: cancellation": "channel: left"}
     for old, new in {**SMALLER, **own}.items():
         text = text.replace(old, new)
     return text

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asd.audio.two_channels import cancel
 from asd.challenge import layout
 from asd.challenge.catalog import challenge_names, load_challenge
 from asd.challenge.layout import machine_folder, train_clips
@@ -317,3 +318,20 @@ def test_clutter_is_as_loud_as_told_and_never_the_same(tmp_path):
     spectra = [np.abs(np.fft.rfft(noise))[:8000].reshape(40, -1).mean(axis=1) for noise in noises]
     likeness = np.corrcoef(np.log(spectra))
     assert likeness[~np.eye(len(spectra), dtype=bool)].max() < 0.995
+
+
+def test_the_far_channel_holds_the_clutter_of_the_near_one(tmp_path):
+    """Most of the near channel's noise, and little of the machine, follows from the far one."""
+    challenge = load_challenge("DCASE2026T2")
+    machine, _ = next(iter(challenge.split("dev").sections.items()))
+    counts = SyntheticCounts(train_source=2, train_target=0, test_per_group=1)
+    for name, clutter_db in (("plain", None), ("cluttered", 0.0)):
+        synthesize(
+            tmp_path / name, challenge, "dev", [machine], clips=counts, clutter_db=clutter_db
+        )
+    for path in sorted((tmp_path / "plain").rglob("*.wav")):
+        plain, _ = soundfile.read(path)
+        clip, _ = soundfile.read(tmp_path / "cluttered" / path.relative_to(tmp_path / "plain"))
+        left = cancel(clip[:, 0], clip[:, 1])
+        before = np.corrcoef(plain[:, 0], clip[:, 0])[0, 1]
+        assert np.corrcoef(plain[:, 0], left)[0, 1] > before + 0.15

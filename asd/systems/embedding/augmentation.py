@@ -44,6 +44,28 @@ def mixup(
     return _blend(waves, other, share), _blend(labels, other, share)
 
 
+def add_noise(
+    waves: Tensor, noise: Tensor, chosen: Tensor, snr_db: tuple[float, float], generator: Generator
+) -> Tensor:
+    """Add noise to some rows at signal-to-noise ratios drawn evenly between two, in dB.
+
+    Draws: ratios (N), also of rows that are left alone.
+
+    Parameters
+    ----------
+    waves, noise
+        Shape (N, samples). Silent rows and silent noise change nothing.
+    chosen
+        Rows to change, shape (N,), bool, on the CPU.
+    """
+    low, high = snr_db
+    ratio_db = low + (high - low) * torch.rand(len(waves), generator=generator)
+    share = torch.where(chosen, 10 ** (-ratio_db / 20), 0.0).to(waves.device)
+    level, own = waves.square().mean(dim=1).sqrt(), noise.square().mean(dim=1).sqrt()
+    factor = share * level / own.clamp_min(torch.finfo(noise.dtype).tiny)
+    return waves + torch.where(own > 0, factor, 0.0).unsqueeze(1) * noise
+
+
 def spec_augment(
     spectra: Tensor,
     *,

@@ -55,10 +55,41 @@ class Waves:
         """The piece at the start of each of `clips`, shape (n, width)."""
         return self._crops(clips, torch.zeros_like(clips), width)
 
+    def crops_at(self, clips: Tensor, offsets: Tensor, width: int) -> Tensor:
+        """The piece that starts at each of `offsets`, shape (n, width)."""
+        return self._crops(clips, offsets, width)
+
     def _crops(self, clips: Tensor, offsets: Tensor, width: int) -> Tensor:
         starts, lengths = self.starts[clips], self.lengths[clips]
         crops = gather_crops(self.rows, starts, lengths, offsets, width)
         return crops if self.scale is None else crops.float().mul_(self.scale)
+
+
+@dataclass(frozen=True)
+class JoinedWaves:
+    """Waveforms of two sets of clips, numbered through."""
+
+    first: Waves
+    second: Waves
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def random_crops(self, clips: Tensor, width: int, generator: Generator) -> Tensor:
+        """A piece from anywhere in each of `clips` (their indices), shape (n, width)."""
+        lengths = torch.cat([self.first.lengths, self.second.lengths])[clips]
+        offsets = random_offsets(lengths, width, generator)
+        late = clips >= len(self.first)
+        device = self.first.rows.device
+        crops = torch.empty((len(clips), width), device=device)
+        for waves, chosen, start in (
+            (self.first, ~late, 0),
+            (self.second, late, len(self.first)),
+        ):
+            if chosen.any():
+                found = waves.crops_at(clips[chosen] - start, offsets[chosen], width)
+                crops[chosen.to(device)] = found.to(crops)
+        return crops
 
 
 def random_offsets(lengths: Tensor, width: int, generator: Generator) -> Tensor:

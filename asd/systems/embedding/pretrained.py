@@ -139,7 +139,10 @@ class AdaptedEncoder(Frontend):
     pool
         "attentive_statistics", "mean" of the tokens, or "class", the class token of EAT.
     width
-        Size of an embedding.
+        Size of an embedding in training.
+    score_pooling
+        How tokens become the embeddings that are scored, see `asd.encoders.pooling`; None scores
+        those that are learned, after the projection.
     batch_norm_statistics
         "kept": the pooling's batch norms use in scoring what they have seen in training.
         "forgotten": mean 0 and variance 1, as in dcase-asd-toolkit, whose checkpoints lack them.
@@ -160,6 +163,7 @@ class AdaptedEncoder(Frontend):
         alpha: Positive = 8.0,
         pool: Literal["attentive_statistics", "mean", "class"] = "attentive_statistics",
         width: Count = 256,
+        score_pooling: Pooling | None = None,
         batch_norm_statistics: Literal["kept", "forgotten"] = "kept",
         checkpoint: str | None = None,
     ) -> None:
@@ -177,6 +181,7 @@ class AdaptedEncoder(Frontend):
         self.pool = AttentiveStatistics(network.dim) if pool == "attentive_statistics" else None
         self.projection = nn.Linear(network.dim, width)
         self.takes_class = pool == "class"
+        self.score_pooling = score_pooling
         self.forgets = batch_norm_statistics == "forgotten"
         self.sha256 = key_of_file(weights)
         self.checkpoint = checkpoint
@@ -204,8 +209,10 @@ class AdaptedEncoder(Frontend):
         return [self.network.features(waves)]
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
-        """Embeddings, shape (N, width)."""
+        """Embeddings, shape (N, width); in evaluation those of the score's pooling, if any."""
         grid = self.network(features[0])
+        if self.score_pooling is not None and not self.training:
+            return self.score_pooling(grid.tokens).flatten(1)
         if self.takes_class:
             pooled = grid.class_token
         elif self.pool is None:

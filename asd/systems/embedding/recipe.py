@@ -7,7 +7,8 @@ class's keyword parameters, described there:
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py),
                 FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
-    labels      NameLabeller (asd/systems/embedding/labellers.py)
+    labels      NameLabeller (asd/systems/embedding/labellers.py),
+                KMeansLabeller (asd/systems/embedding/clusters.py)
     backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
                 pca_residual, z_min (asd/backends)
 
@@ -31,6 +32,7 @@ from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
 from asd.schema.parameters import parameter
 from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share, WholeNumber
+from asd.systems.embedding.clusters import KMeansLabeller
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
@@ -51,7 +53,10 @@ LOSSES: dict[str, type[AngularLoss]] = {
     "SubclusterAdaCos": SubclusterAdaCos,
     "AdaProj": AdaProj,
 }
-LABELLERS: dict[str, type[Labeller]] = {"NameLabeller": NameLabeller}
+LABELLERS: dict[str, type[Labeller]] = {
+    "NameLabeller": NameLabeller,
+    "KMeansLabeller": KMeansLabeller,
+}
 
 INPUT_SECONDS = {2020: 11.0, 2021: 10.0, 2022: 10.0, 2023: 18.0, 2024: 12.0, 2025: 12.0}
 """Length of the longest clip of each challenge year: the public toolkit's input length."""
@@ -74,6 +79,17 @@ class Part:
         """The part as it stands in a recipe."""
         return {"class": self.kind, **self.parameters}
 
+    def check(self) -> None:
+        """Refuse weights that are not here.
+
+        Raises
+        ------
+        UserError
+            Says which command gets them.
+        """
+        if isinstance(weights := self.parameters.get("weights"), str):
+            find_weights(weights)
+
 
 @dataclass(frozen=True)
 class FrontendRecipe(Part):
@@ -95,17 +111,6 @@ class FrontendRecipe(Part):
         """The frozen encoder that this is, if it is one."""
         return FrozenEncoder(**self.parameters) if self.kind == "FrozenEncoder" else None
 
-    def check(self) -> None:
-        """Refuse weights that are not here.
-
-        Raises
-        ------
-        UserError
-            Says which command gets them.
-        """
-        if isinstance(weights := self.parameters.get("weights"), str):
-            find_weights(weights)
-
     def make(self, width: int, sample_rate_hz: int) -> Frontend:
         """A frontend for waves of `width` samples."""
         found: Callable[..., Frontend] = _class_of(self.kind, FRONTENDS, Frontend, "frontend")
@@ -123,7 +128,8 @@ class LabelRecipe(Part):
         entries = node.items()
         if "class" not in entries:
             return cls(cls.kind, node.read_arguments(NameLabeller, entries))
-        return cls(*_read_part(node, entries, LABELLERS, Labeller, "labeller"))
+        kind, parameters = _read_part(node, entries, LABELLERS, Labeller, "labeller")
+        return cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
 
     def make(self) -> Labeller:
         """The labeller."""
@@ -200,6 +206,33 @@ class AugmentationRecipe:
 
     mixup: Share = 0.0
     spec_augment: SpecAugmentRecipe | None = None
+
+
+@dataclass(frozen=True)
+class SupplementalRecipe:
+    """What is done with supplemental clips, where there are any (2025: clean machine, or noise).
+
+    Reference clips of backends they never are.
+
+    Parameters
+    ----------
+    classes
+        Whether they are learned from too: those of a machine type and section are a class, clean
+        ones and noise apart.
+    noise
+        Probability with which a training clip gets a noise clip of its machine type added.
+    snr_db
+        Lowest and highest signal-to-noise ratio of that.
+    """
+
+    classes: bool = False
+    noise: Share = 0.0
+    snr_db: tuple[float, float] = (0.0, 10.0)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is done with them."""
+        return self.classes or self.noise > 0
 
 
 @dataclass(frozen=True)
@@ -326,6 +359,10 @@ class Recipe(ChannelInput):
         long as it is, which only a frozen encoder can take.
     losses
         Added up; none for a frontend that learns nothing.
+    far_share
+        How much of the embedding of the far channel ("right") is taken off that of `channel`:
+        e = e_near - share e_far. 0 hears one channel. Source: the residual view of UTurtle's
+        system for the DCASE 2026 Challenge, with a share of 0.5.
     """
 
     frontend: FrontendRecipe
@@ -334,7 +371,9 @@ class Recipe(ChannelInput):
     labels: LabelRecipe = LabelRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
     training: TrainingRecipe = TrainingRecipe()
+    supplemental: SupplementalRecipe = SupplementalRecipe()
     input_s: Literal["by_year", "whole"] | Positive = "by_year"
+    far_share: NonNegative = 0.0
 
     @property
     def learns(self) -> bool:

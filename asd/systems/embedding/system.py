@@ -22,10 +22,14 @@ from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.pretrained import FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
+from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
-from asd.systems.embedding.training import Training, TrainingSet, embed_clips
+from asd.systems.embedding.training import Training, embed_clips
 
 log = logging.getLogger(__name__)
+
+FAR = "right"
+"""The far channel of two, as the challenge of 2026 has it."""
 
 
 class EmbeddingSystem(System):
@@ -58,14 +62,15 @@ class EmbeddingSystem(System):
         return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
 
     def inputs(self) -> Mapping[str, Feature]:
-        if self._frozen is None:
-            return {"waveform": self._waveform}
-        if self._sample_rate_hz == 0 and self.parameters.input_s == "by_year":
+        if self._frozen is not None and self._has_no_length:
             return {"length": ClipLength()}  # which may decide how long the input is
-        return {"embedding": self._embedding}
+        name = "waveform" if self._frozen is None else "embedding"
+        inputs = {f"{name} {channel}": self._input(channel) for channel in self._channels}
+        return inputs if len(inputs) > 1 else {name: self._input(self.parameters.channel)}
 
     def check(self) -> None:
         self.parameters.frontend.check()
+        self.parameters.labels.check()
 
     def fit(self, train: ClipSet, run: Run) -> None:
         """Train the frontend on the clips of all machine types, then fit each one's backends.
@@ -97,8 +102,13 @@ class EmbeddingSystem(System):
         UserError
             The clips' sampling rate is not that of training.
         """
-        feature = self._waveform if self._frozen is None else self._embedding
-        features = clips.features(feature)
+        near, *far = (self._embed_channel(clips, channel) for channel in self._channels)
+        found = near - np.float32(self.parameters.far_share) * far[0] if far else near
+        refuse_non_finite(found, clips.clips, "embedding")
+        return found
+
+    def _embed_channel(self, clips: ClipSet, channel: str) -> NDArray[np.float32]:
+        features = clips.features(self._input(channel))
         if features.sample_rate_hz != self._sample_rate_hz:
             raise UserError(
                 f"{clips[0].path}: sampling rate {features.sample_rate_hz} Hz, the model was "
@@ -110,7 +120,6 @@ class EmbeddingSystem(System):
         else:
             waves = Waves.place(features, self.torch_device)
             found = embed_clips(self._fitted(), waves, self._width, self.torch_device).numpy()
-        refuse_non_finite(found, clips.clips, "embedding")
         return found
 
     def score(
@@ -182,21 +191,33 @@ class EmbeddingSystem(System):
         return self.parameters.frontend.frozen
 
     @property
-    def _embedding(self) -> EncoderFeature:
-        """The stored embeddings of a frozen encoder."""
-        assert self._frozen is not None
+    def _channels(self) -> tuple[str, ...]:
+        """The channels that are heard: near, and far where it plays a part."""
+        own = self.parameters.channel
+        return (own, FAR) if self.parameters.far_share else (own,)
+
+    @property
+    def _has_no_length(self) -> bool:
+        return self._sample_rate_hz == 0 and self.parameters.input_s == "by_year"
+
+    def _input(self, channel: str) -> Waveform | EncoderFeature:
+        """What is heard of a channel: samples, or the stored embeddings of a frozen encoder."""
+        if self._frozen is None:
+            return Waveform(channel)
         length = self.parameters.input_s
         seconds = None if length == "whole" else self._input_s if length == "by_year" else length
-        return self._frozen.feature(self.parameters.channel, seconds, self.device, self._precision)
+        return self._frozen.feature(channel, seconds, self.device, self._precision)
 
     def _find_length(self, train: ClipSet) -> None:
         """Find sampling rate, and the length of the input in seconds (0 for whole clips)."""
         if self._frozen is not None and self.parameters.input_s != "by_year":
-            self._sample_rate_hz = train.features(self._embedding).sample_rate_hz
+            own = self._input(self.parameters.channel)
+            self._sample_rate_hz = train.features(own).sample_rate_hz
             whole = self.parameters.input_s == "whole"
             self._input_s = 0.0 if whole else float(self.parameters.input_s)
             return
-        features = train.features(self._waveform if self._frozen is None else ClipLength())
+        waveform = Waveform(self.parameters.channel)
+        features = train.features(ClipLength() if self._frozen else waveform)
         lengths = features.lengths if self._frozen is None else features.rows[features.starts]
         self._sample_rate_hz = features.sample_rate_hz
         longest_s = float(lengths.max()) / features.sample_rate_hz
@@ -209,10 +230,6 @@ class EmbeddingSystem(System):
             "weights_sha256": key_of_file(self._frozen.weights),
             "precision": self._precision,
         }
-
-    @property
-    def _waveform(self) -> Waveform:
-        return Waveform(self.parameters.channel)
 
     @property
     def _width(self) -> int:
@@ -268,7 +285,10 @@ class EmbeddingSystem(System):
         return {name: backends[name].make() for name in self.score_names}
 
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        classes = self.parameters.labels.make().classes(train, run)
+        supplemental = self.parameters.supplemental
+        classes = with_supplemental(
+            self.parameters.labels.make().classes(train, run), train.supplemental, supplemental
+        )
         training = Training(
             self._begun,
             self.parameters.losses,
@@ -280,12 +300,8 @@ class EmbeddingSystem(System):
         )
         stage = run.stage(MAIN_STAGE, self.parameters.epochs)
         resume_stage(stage, training.load_snapshot)
-        data = TrainingSet(
-            Waves.place(train.features(self._waveform), self.torch_device),
-            torch.from_numpy(classes.numbers),
-            classes.count,
-            self._width,
-        )
+        heard = Waveform(self.parameters.channel)
+        data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
 
         def report(epoch: Epoch) -> None:
             _check_finite(epoch)

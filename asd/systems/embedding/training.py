@@ -5,7 +5,7 @@ on the CPU, so that device and interruptions change nothing but rounding. (On GP
 round their inputs to TF32 unless told otherwise: scores then differ from the CPU's by about 1e-3.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,57 @@ from torch.nn.functional import one_hot
 
 from asd.systems.base import Epoch, State
 from asd.systems.embedding import augmentation
-from asd.systems.embedding.crops import Waves
+from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.objective import Objective
 from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
 
 _CLIPS_AT_ONCE = {"cpu": 8, "cuda": 64}
 """Clips embedded together; on a CPU as many as leave their activations in its cache."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Clips of noise alone, to be added to training clips of their machine types.
+
+    Parameters
+    ----------
+    waves
+        Their samples.
+    members
+        Of each training clip, which noise clips go with it (their indices); none leaves it alone.
+    probability
+        Share of rows that get noise.
+    snr_db
+        Lowest and highest signal-to-noise ratio.
+    """
+
+    waves: Waves
+    members: Sequence[Tensor]
+    probability: float
+    snr_db: tuple[float, float]
+
+    def add_to(self, crops: Tensor, clips: Tensor, generator: Generator) -> Tensor:
+        """Crops of training clips, some with noise. Draws: decisions, noise clips, crops, ratios.
+
+        Parameters
+        ----------
+        crops
+            Shape (n, width).
+        clips
+            Index of each row's clip, shape (n,).
+        """
+        has_noise = torch.tensor([len(self.members[i]) > 0 for i in clips.tolist()])
+        chosen = (torch.rand(len(clips), generator=generator) < self.probability) & has_noise
+        draws = torch.rand(len(clips), generator=generator, dtype=torch.float64).tolist()
+        numbers = torch.tensor(
+            [
+                int(own[int(draw * len(own))]) if len(own) else 0
+                for draw, own in zip(draws, (self.members[i] for i in clips.tolist()), strict=True)
+            ]
+        )
+        noise = self.waves.random_crops(numbers, crops.shape[1], generator).to(crops)
+        return augmentation.add_noise(crops, noise, chosen, self.snr_db, generator)
 
 
 @dataclass(frozen=True)
@@ -34,21 +78,26 @@ class TrainingSet:
     waves
         Their samples.
     classes
-        Class of each clip, shape (clips,), int64, on the CPU.
+        Class of each clip to learn from, shape (clips,), int64, on the CPU.
     class_count
         Number of classes.
     width
         Samples of a crop.
+    noise
+        What is added to crops, if anything.
     """
 
-    waves: Waves
+    waves: Waves | JoinedWaves
     classes: Tensor
     class_count: int
     width: int
+    noise: Noise | None = None
 
     def batch(self, clips: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Random crops of shape (n, width) and one-hot labels of shape (n, classes)."""
         crops = self.waves.random_crops(clips, self.width, generator)
+        if self.noise is not None:
+            crops = self.noise.add_to(crops, clips, generator)
         return crops, one_hot(self.classes[clips], self.class_count).float()
 
 
@@ -109,7 +158,7 @@ class Training:
         """
         self.frontend.train()
         self.objective.train()
-        order = torch.randperm(len(data.waves), generator=self.generator)
+        order = torch.randperm(len(data.classes), generator=self.generator)
         total = torch.zeros((), device=self.device)
         for clips in batches(order, self.recipe.batch_size):
             loss = self._loss(data, clips)

@@ -10,6 +10,7 @@ from torch import Generator
 
 import asd
 from asd.challenge.catalog import load_challenge
+from asd.encoders.pooling import Rdp
 from asd.errors import UserError
 from asd.synthetic.dataset import SyntheticCounts, synthesize
 from asd.systems.embedding.pretrained import AdaptedEncoder, AttentiveStatistics
@@ -305,6 +306,20 @@ training: {epochs: 2, batch_size: 8, schedule: {warm_up_steps: 4}}
     resumed.prepare(synthetic.train, run).run_alone()
     a, b = (model.system.state()["frontend"] for model in (whole, resumed))
     assert all(torch.equal(a[name], b[name]) for name in a if name != "weights_sha256")
+
+
+def test_scores_can_be_made_of_tokens_before_the_projection(tiny_beats):
+    torch.manual_seed(0)
+    pooling = Rdp(gamma=4.0, over="band")
+    frontend = AdaptedEncoder(
+        SAMPLES, 16000, weights=str(tiny_beats), rank=4, width=8, score_pooling=pooling
+    )
+    assert frontend.train()(waves()).shape == (4, 8)
+    frontend.eval()
+    with torch.no_grad():
+        found = frontend(waves())
+        tokens = frontend.network(frontend.network.features(waves())).tokens
+    torch.testing.assert_close(found, pooling(tokens).flatten(1))
 
 
 def test_a_toolkit_checkpoint_scores_without_training(synthetic, wide_beats, tmp_path):

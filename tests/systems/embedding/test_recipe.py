@@ -26,6 +26,10 @@ backends:
 def test_the_package_has_the_published_recipes():
     assert set(recipe_names()) == {
         "raw_spec",
+        "free_beats",
+        "free_beats_2026",
+        "free_mn",
+        "dis_beats_2026",
         "raw_beats",
         "raw_eat",
         "dis_beats_scac_trainable",
@@ -40,8 +44,11 @@ def test_the_package_has_the_published_recipes():
     }
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_of_the_package_reads(name):
+PUBLISHED = [name for name in recipe_names() if not name.startswith("free") and "2026" not in name]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_recipe_of_the_toolkit_reads(name):
     recipe = find_system(name).defaults()
     assert list(recipe.backends.by_name) == ["KNN", "KMEANS", "KNN-SMOTE", "KNN-RESCALE"]
     assert recipe.input_seconds(2023, 1.0) == 18
@@ -51,6 +58,33 @@ def test_every_recipe_of_the_package_reads(name):
         assert recipe.training.epochs == recipe.epochs == epochs
         assert recipe.labels.parameters["count_test_names"] is True
         assert (recipe.augmentation.mixup == 0) == name.endswith("wo_mixup")
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "pooling", "backend"),
+    [
+        ("free_beats", "left", {"class": "rdp_gem", "gamma": 16.0, "over": "tokens", "p": 3.0},
+         {"class": "rescaled_knn", "form": "log_varmin", "k_density": 1}),
+        ("free_beats_2026", "cancellation", {"class": "rdp", "gamma": 4.0, "over": "band"},
+         {"class": "beam", "bands": 8, "form": "varmin", "k_density": 4}),
+        ("free_mn", "left", {"class": "rdp", "gamma": 4.0, "over": "band"},
+         {"class": "beam", "bands": 4, "form": "varmin", "k_density": 4}),
+    ],
+)  # fmt: skip
+def test_recipes_without_training_are_those_of_their_papers(name, channel, pooling, backend):
+    recipe = find_system(name).defaults()
+    assert (recipe.learns, recipe.input_s, recipe.channel) == (False, "whole", channel)
+    assert recipe.frontend.frozen.pooling.key() == pooling
+    first = next(iter(recipe.backends.by_name.values())).to_plain()
+    assert backend.items() <= first.items()
+
+
+def test_the_recipe_of_2026_that_learns_is_scored_before_its_projection():
+    recipe = find_system("dis_beats_2026").defaults()
+    assert recipe.frontend.parameters["score_pooling"].key()["class"] == "rdp"
+    assert recipe.labels.kind == "KMeansLabeller"
+    assert recipe.supplemental.is_used
+    assert not find_system("dis_beats_scac_trainable").defaults().supplemental.is_used
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -358,3 +358,26 @@ def test_an_input_of_the_year_is_as_long_as_its_longest_clip():
         system = new_system(recipe)
         fit(system, train=clip_set(TRAIN.clips, features_of(TRAIN), year=year))
         assert system.state()["input_s"] == pytest.approx(seconds)
+
+
+def test_the_far_channels_embedding_is_taken_off_by_its_share():
+    text = """\
+input_s: 0.5
+frontend: {class: PooledSpectrogram, n_fft: 256, mels: 16, high_hz: 4000}
+backends: {KNN: {class: knn}}
+"""
+
+    def of_channel(share, channel):
+        recipe = replace(tiny(text), far_share=share, channel=channel)
+        system = new_system(recipe)
+        system.fit(two_channels, MemoryRun(0))
+        return system.embed(two_channels)
+
+    far = make_clips(7, "train")
+    heard = {"left": features_of(TRAIN), "right": features_of(far)}
+    two_channels = ClipSet(TRAIN.clips, lambda _, feature: heard[feature.channel])
+    near_alone, far_alone = of_channel(0.0, "left"), of_channel(0.0, "right")
+    expected = near_alone - np.float32(0.5) * far_alone
+    np.testing.assert_allclose(of_channel(0.5, "left"), expected, rtol=1e-6)
+    inputs = new_system(replace(tiny(text), far_share=0.5)).inputs()
+    assert list(inputs) == ["waveform left", "waveform right"]

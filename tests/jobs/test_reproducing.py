@@ -1,0 +1,91 @@
+"""Published scores beside ours: the rows, what is missing, and a run."""
+
+from dataclasses import replace
+
+import pytest
+
+from asd.challenge.catalog import load_challenge
+from asd.jobs import reproducing
+from asd.jobs.reproducing import compared, published_scores
+from asd.synthetic.dataset import SyntheticCounts, synthesize
+
+RECIPE = """\
+input_s: 0.4
+frontend: {class: PooledSpectrogram, mels: 16}
+backends: {KNN: {class: knn}, BEAM: {class: beam, bands: 4}}
+"""
+
+
+@pytest.mark.parametrize("name", published_scores())
+def test_every_row_names_a_run_and_a_score_of_it(name):
+    row = published_scores()[name]
+    config = row.config({"threads": "1"})
+    assert (config.export_dir, config.score_name, config.threads) == (name, row.score, 1)
+    known = getattr(config.system, "backends", None)
+    assert row.score in (known.by_name if known else ("MSE", "MAHALA"))
+    assert 50 < row.published < 90
+    assert row.source
+    assert row.name.endswith(f"{config.challenge.year}_{row.split}") or "2026" in row.name
+
+
+def test_the_table_is_listed_with_commands(asd):
+    shown = asd("reproduce", "list").out
+    assert len(shown.splitlines()) == 1 + len(published_scores())
+    (line,) = (line for line in shown.splitlines() if line.startswith("free_beats_2026_near_eval"))
+    assert line.endswith(
+        "asd run -e --dataset DCASE2026T2 --model free_beats_2026 --channel left "
+        "--score BEAM-VARMIN"
+    )
+
+
+def test_what_is_missing_is_told_with_the_commands_that_get_it(asd, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASD_WEIGHTS", str(tmp_path))
+    outcome = asd("reproduce", "free_beats_2025_dev", "--dataset_directory", tmp_path)
+    assert outcome.status == 2
+    assert "asd weights get beats_iter3" in outcome.complaint
+    assert "asd download -d --dataset DCASE2025T2 " in outcome.complaint
+    assert list(tmp_path.iterdir()) == []
+    complaint = asd("reproduce", "free_beats_2025").complaint
+    assert "did you mean free_beats_2025_dev?" in complaint
+
+
+@pytest.fixture
+def run(asd, tmp_path, monkeypatch):
+    """Reproduce a row of synthetic data."""
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    counts = SyntheticCounts(train_source=6, train_target=2, test_per_group=2)
+
+    def reproduce(split, score):
+        row = published_scores()["free_beats_2026_dev"]
+        row = replace(
+            row, name="mine", split=split, score=score, flags={"model": str(tmp_path / "mine.yaml")}
+        )
+        monkeypatch.setattr(reproducing, "published_scores", lambda: {"mine": row})
+        data = tmp_path / "data"
+        year = load_challenge("DCASE2026T2")
+        synthesize(data, year, split, clips=counts, seconds=(0.5, 0.5))
+        folders = "--dataset_directory", data, "--result_directory", tmp_path / "results"
+        return asd("reproduce", "mine", *folders)
+
+    return reproduce
+
+
+def test_our_score_stands_beside_the_published_one(run, tmp_path):
+    outcome = run("dev", "BEAM")
+    assert outcome.status == 0, outcome.err
+    lines = [line.split() for line in outcome.out.splitlines()]
+    found = {words[0]: float(words[1]) for words in lines if words[0] in ("ours", "published")}
+    assert found["published"] == 67.5
+    assert 0 < found["ours"] <= 100
+    assert (tmp_path / "results" / "dev_data" / "mine_BEAM").is_dir()
+
+
+def test_clips_without_labels_are_told_with_the_way_to_them(run):
+    complaint = run("eval", "KNN").complaint
+    assert "asd rename --dataset DCASE2026T2" in complaint
+
+
+def test_the_difference_has_a_sign():
+    text = compared(published_scores()["free_beats_2026_dev"], 66.0)
+    assert "  ours        66.00\n" in text
+    assert "  difference  -1.50\n" in text
