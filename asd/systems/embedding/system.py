@@ -86,7 +86,9 @@ class EmbeddingSystem(System):
         self._tell_idle_smote(train)
         self._find_length(train)
         if self._frozen is not None:
-            self._precision = self._embedding.precision
+            own = self._input(self.parameters.channel)
+            assert isinstance(own, EncoderFeature)
+            self._precision = own.precision
         else:
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         embeddings = self.embed(train)
