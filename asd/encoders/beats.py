@@ -138,9 +138,8 @@ class Beats(EncoderNetwork):
 
     def patches(self, features: Tensor) -> Tensor:
         """Patches before position and layers, shape (clips, tokens, width)."""
-        features = features.to(self.patch_embedding.weight.dtype)
         x = self.patch_embedding(features.unsqueeze(1)).flatten(2).transpose(1, 2)
-        found: Tensor = self.post_extract_proj(self.layer_norm(x))
+        found: Tensor = self.post_extract_proj(self.layer_norm(x)).to(self.layer_norm.weight)
         return dropped_out(found, self._rate(self.settings.dropout_input), self.generator)
 
     def _rate(self, probability: float) -> float:
@@ -253,7 +252,7 @@ class _Attention(nn.Module):
         if self.training and self.dropout:
             mixed = self._mixed_with_dropout(q, k, v, bias, network)
         else:
-            mixed = scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            mixed = scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q))
         found: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return found
 

@@ -102,7 +102,6 @@ class Eat(EncoderNetwork):
     def patches(self, features: Tensor) -> Tensor:
         """Patches before position and blocks, shape (clips, tokens, dim)."""
         projection = self.local_encoder["proj"]
-        features = features.to(self.extra_tokens.dtype)
         found: Tensor = projection(features.unsqueeze(1)).flatten(2).transpose(1, 2)
         return found
 

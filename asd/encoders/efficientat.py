@@ -52,6 +52,7 @@ class EfficientAt(EncoderNetwork):
 
     kind: ClassVar[str] = "EfficientAT"
     rate_hz: ClassVar[int] = 32000
+    gains_from_bfloat16: ClassVar[bool] = False
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         stem = _Convolution(weights, "features.0", stride=2, activation=hardswish)
@@ -89,7 +90,7 @@ class EfficientAt(EncoderNetwork):
         return found
 
     def forward(self, features: Tensor, layer: int | None = None) -> TokenGrid:
-        x = features.unsqueeze(1).to(next(self.parameters()).dtype)
+        x = features.unsqueeze(1)
         x = x.contiguous(memory_format=torch.channels_last)
         for module in self.maps[: layer or self.layers]:
             x = module(x)
@@ -139,7 +140,8 @@ class _Convolution(nn.Module):
         if self.conv.kernel_size == (1, 1):
             # A product of matrices, as channels come last: PyTorch's way on one thread copies.
             weight = self.conv.weight.flatten(1)
-            x = linear(x.permute(0, 2, 3, 1), weight, self.conv.bias).permute(0, 3, 1, 2)
+            x = linear(x.permute(0, 2, 3, 1).to(weight), weight, self.conv.bias)
+            x = x.permute(0, 3, 1, 2)
         else:
             x = self.conv(x)
         found: Tensor = x if self.activation is None else self.activation(x, inplace=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from asd.audio.recording import resample
 from asd.encoders.checkpoint import read_network
@@ -32,7 +32,9 @@ class Encoder:
     sha256
         Of the file that it was read from.
     network
-        In evaluation mode, on the device, in the precision to compute in.
+        In evaluation mode, on the device, its products in the precision to compute in.
+    precision
+        "float32" or "bfloat16".
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Encoder:
     name: str
     sha256: str
     network: EncoderNetwork
+    precision: Precision
 
     @property
     def rate_hz(self) -> int:
@@ -68,11 +71,6 @@ class Encoder:
     def layers(self) -> int:
         """Layers whose output can be had."""
         return self.network.layers
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in."""
-        return str(next(self.network.parameters()).dtype).removeprefix("torch.")
 
     @property
     def clips_at_once(self) -> int:
@@ -204,12 +202,35 @@ def load(
             f"asd weights get {path.stem}"
         )
     network = read_network(path)
-    kind = resolved_precision("auto" if isinstance(dtype, torch.dtype) else dtype, device)
-    wanted = dtype if isinstance(dtype, torch.dtype) else getattr(torch, kind)
-    return Encoder(name, digest, network.to(torch.device(device), wanted))
+    precision: Any = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
+    if precision == "auto":
+        gains = network.gains_from_bfloat16
+        precision = resolved_precision("auto", device) if gains else "float32"
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"dtype: expected float32, bfloat16 or auto, got {dtype}")
+    if precision == "bfloat16":
+        _multiply_in_bfloat16(network)
+    return Encoder(name, digest, network.to(torch.device(device)), precision)
 
 
-def resolved_precision(precision: Precision, device: str) -> str:
+def _multiply_in_bfloat16(network: EncoderNetwork) -> None:
+    """Let linear layers and convolutions compute in bfloat16, all else in what it gets.
+
+    Sums along the layers, and norms, stay in float32: that costs little, and halves the error.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            module.to(torch.bfloat16)
+            module.register_forward_pre_hook(_to_its_precision)
+
+
+def _to_its_precision(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return (inputs[0].to(weight.dtype),)
+
+
+def resolved_precision(precision: Precision, device: str) -> Precision:
     """What "auto" means on a device: bfloat16 where that is fast, else float32."""
     if precision != "auto":
         return precision

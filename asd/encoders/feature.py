@@ -64,7 +64,7 @@ class EncoderFeature:
             "layer": self.layer,
             "channel": plain_channel(self.channel),
             "seconds": self.seconds,
-            "precision": resolved_precision(self.precision, self.device),
+            "precision": self.resolved,
         }
 
     @property
@@ -94,9 +94,15 @@ class EncoderFeature:
         return [found[number] for number in range(len(waves))]
 
     @property
+    def resolved(self) -> Precision:
+        """The precision that "auto" stands for: which networks gain, only they know."""
+        found = resolved_precision(self.precision, self.device)
+        is_sure = self.precision != "auto" or found == "float32"
+        return found if is_sure else self._encoder.precision
+
+    @property
     def _encoder(self) -> Encoder:
-        precision = resolved_precision(self.precision, self.device)
-        return _loaded(self.weights, key_of_file(self.weights), self.device, precision)
+        return _loaded(self.weights, key_of_file(self.weights), self.device, self.precision)
 
     def _input(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         """The samples of a clip that the network hears, shape (samples,)."""

@@ -7,6 +7,7 @@ import asd
 from asd.audio import store
 from asd.audio.store import load_features
 from asd.encoders import encoder as encoders
+from asd.encoders import feature as encoder_feature
 from asd.encoders import load
 from asd.encoders.feature import EncoderFeature
 from asd.encoders.pooling import Mean, Rdp
@@ -105,9 +106,14 @@ def test_a_clip_that_is_too_short_is_named(feature, make_clips, tmp_path):
     assert not list((tmp_path / "features").glob("*.encoder"))
 
 
-def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch, tiny_beats):
-    feature = EncoderFeature(str(tiny_beats), Mean())
-    for is_fast, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(encoders, "_cpu_has_bfloat16", lambda is_fast=is_fast: is_fast)
-        assert feature.key()["precision"] == expected
-        assert feature._encoder.precision == expected
+@pytest.mark.parametrize(
+    ("kind", "is_fast", "expected"),
+    [("beats", True, "bfloat16"), ("beats", False, "float32"), ("mn", True, "float32")],
+)
+def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch, tiny_encoders, kind, is_fast, expected):
+    """And where the network gains from it."""
+    monkeypatch.setattr(encoders, "_cpu_has_bfloat16", lambda: is_fast)
+    encoder_feature._loaded.cache_clear()
+    feature = EncoderFeature(str(tiny_encoders[kind]), Mean())
+    assert feature.key()["precision"] == feature._encoder.precision == expected
+    encoder_feature._loaded.cache_clear()

@@ -43,6 +43,7 @@ def encoder_recipes():
             found[name] = (
                 f"frontend.weights=tiny_{tiny}", "input_s=0.3", *clusters,
                 *(learning if recipe.learns else ()),
+                *(("channel=left",) if recipe.channel == "cancellation" else ()),
             )  # fmt: skip
     return found
 

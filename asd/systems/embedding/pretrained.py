@@ -1,6 +1,7 @@
 """Pretrained encoders as frontends: frozen ones, and ones adapted by LoRA."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -61,9 +62,9 @@ class FrozenEncoder:
         Parameters
         ----------
         precision
-            That of a trained model; "" takes this frontend's.
+            That of a trained model; "" takes this frontend's, and what "auto" stands for here.
         """
-        return EncoderFeature(
+        found = EncoderFeature(
             self.weights,
             None if self.take == "class" else self.pooling,
             self.take,
@@ -73,6 +74,7 @@ class FrozenEncoder:
             precision or self.precision,  # type: ignore[arg-type]
             device,
         )
+        return replace(found, precision=found.resolved)
 
 
 class AttentiveStatistics(nn.Module):

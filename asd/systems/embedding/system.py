@@ -15,7 +15,6 @@ from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
 from asd.clips import Clip
-from asd.encoders.encoder import resolved_precision
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
@@ -92,7 +91,9 @@ class EmbeddingSystem(System):
         self._tell_idle_smote(train)
         self._find_length(train)
         if self._frozen is not None:
-            self._precision = resolved_precision(self._frozen.precision, self.device)
+            own = self._input(self.parameters.channel)
+            assert isinstance(own, EncoderFeature)
+            self._precision = own.precision
         else:
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         embeddings = self.embed(train)
