@@ -39,17 +39,21 @@ def terminated_as_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = False
+    told: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal told
         if not told:
-            told = True
+            told.append(number)
             raise TerminatedError(number)
 
     before = _set_handlers(handle)
     try:
         yield
+    except Exception as error:
+        if not told:
+            raise
+        # A library's cleaning up may fail where the signal struck, and its error hide the end.
+        raise TerminatedError(told[0]) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

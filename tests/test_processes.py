@@ -79,6 +79,20 @@ def test_a_second_signal_does_not_break_off_the_cleaning_up():
     assert cleaned
 
 
+def test_an_error_in_the_cleaning_up_does_not_hide_the_signal():
+    def end_badly():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            raise AttributeError
+
+    with pytest.raises(TerminatedError, match="SIGTERM"), terminated_as_interrupted():
+        end_badly()
+    with pytest.raises(AttributeError), terminated_as_interrupted():
+        raise AttributeError
+
+
 def test_an_ignored_signal_stays_ignored():
     """As nohup wants it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -121,7 +121,7 @@ def _add_gan_mnist(data: Any, name: str) -> None:
         """
         scikit-learn downloads the data. Prints the area under the precision-recall curve of the
         test images, beside what a score without any information gets. Of several --m the first
-        counts.
+        counts. Values are those published, but for what flags say; a YAML file changes none.
         """,
     )  # fmt: skip
     command.add_argument("--label", type=int, default=0, metavar="INT",
@@ -137,7 +137,8 @@ def _add_gan_kdd(data: Any, name: str) -> None:
         data, "kdd", _gan_kdd, "repeat the published experiment on KDD Cup 99",
         """
         scikit-learn downloads the data. Prints precision, recall and F1 with a fifth of the test
-        rows called anomalies. Of several --m the first counts.
+        rows called anomalies. Of several --m the first counts. Values are those published, but for
+        what flags say; a YAML file changes none.
         """,
     )  # fmt: skip
     command.add_argument("--unscaled", action="store_true",

@@ -192,7 +192,7 @@ def _draw(job: Job, run: FolderRun) -> None:
     stage = run.stages.get(MAIN_STAGE)
     columns = stage.columns() if isinstance(stage, FolderStage) else {}
     if columns:
-        from asd.report.figures import loss_curve  # slow to import, and only needed at the end
+        from asd.report.losses import loss_curve  # slow to import, and only needed at the end
         from asd.report.page import save_figure
 
         save_figure(loss_curve(columns, job.model_name), job.folder.figure)

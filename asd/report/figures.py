@@ -1,6 +1,6 @@
-"""Pictures of one model: losses over epochs, anomaly scores of test clips, ROC curves."""
+"""Pictures of one model: anomaly scores of test clips, ROC curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +9,20 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from asd.evaluation.metrics import auc, partial_auc, roc_curve
 from asd.report.page import (
     DARK,
     FAINT,
-    MARKERS,
     PALE,
     SMALL_SIZE,
     STRONG,
     TEXT_SIZE,
-    colours,
     label,
     legend_below,
     new_figure,
     same_jitter,
+    scale_axis,
     style_axes,
 )
 
@@ -67,43 +65,6 @@ class ScoreGroup:
         return chosen
 
 
-# --- losses ---------------------------------------------------------------------------------------
-
-
-def loss_curve(log: Mapping[str, Sequence[float]], title: str = "") -> Figure:
-    """The columns of a training log over epochs.
-
-    Parameters
-    ----------
-    log
-        Column name -> one value per epoch. Columns without a finite value are left out, and so is
-        a column "epoch".
-    """
-    figure = new_figure(7.0, title)
-    axes = figure.add_subplot()
-    values = {label(name): list(column) for name, column in log.items() if name != "epoch"}
-    losses = pd.DataFrame({name: pd.Series(column, dtype=float) for name, column in values.items()})
-    losses = losses.where(np.isfinite(losses)).dropna(axis="columns", how="all")
-    if losses.size:
-        losses.index += 1
-        table = losses.melt(ignore_index=False).reset_index().dropna()
-        sns.lineplot(
-            table, x="index", y="value", hue="variable", style="variable", ax=axes,
-            palette=colours(losses.shape[1]), markers=_cycled(MARKERS, losses.shape[1]),
-            markevery=max(1, len(losses) // 12), markersize=4.5, linewidth=1.2, estimator=None,
-        )  # fmt: skip
-        axes.legend(fontsize=TEXT_SIZE, frameon=False)
-    style_axes(axes, "epoch", "loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlim(0.5, max(1, len(losses)) + 0.5)
-    _scale_axis(axes, losses.to_numpy().ravel())
-    return figure
-
-
-def _cycled(values: Sequence[str], count: int) -> list[str]:
-    return [values[i % len(values)] for i in range(count)]
-
-
 # --- scores ---------------------------------------------------------------------------------------
 
 
@@ -130,7 +91,7 @@ def score_plot(
         "label": np.concatenate([np.empty(0, dtype=str), *(group.labels for group in groups)]),
     })  # fmt: skip
     table = table[np.isfinite(table["score"])]
-    _scale_axis(axes, table["score"].to_numpy())
+    scale_axis(axes, table["score"].to_numpy())
     if len(table):
         _draw_boxes(axes, table, len(groups))
     for place, group in enumerate(groups):
@@ -191,20 +152,6 @@ def _domain_text(group: ScoreGroup, groups: Sequence[ScoreGroup]) -> str:
     domains = {g.domain for g in groups if g.section == group.section}
     is_told = group.is_anomaly is not None or domains != {"source"}
     return label(group.domain) if is_told else "unlabelled"
-
-
-def _scale_axis(axes: Axes, values: FloatArray) -> None:
-    """A logarithmic axis where values span decades, symmetric about 0 if some are not positive."""
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return
-    if values.min() > 0:
-        if values.max() > 100 * values.min():
-            axes.set_yscale("log")
-        return
-    usual = float(np.median(np.abs(values)))
-    if np.abs(values).max() > 100 * usual > 0:
-        axes.set_yscale("symlog", linthresh=usual)
 
 
 # --- ROC curves -----------------------------------------------------------------------------------

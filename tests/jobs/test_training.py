@@ -168,13 +168,14 @@ def test_two_trainings_at_once_on_fresh_data(finished, start_asd, flags, shared_
     data = shutil.copytree(shared_tiny.folder, tmp_path / "data",
                            ignore=shutil.ignore_patterns("processed"))  # fmt: skip
     words = ("train", *flags, "--dataset_directory", data, "--machine_types", "fan",
-             "--epochs", EPOCHS, "--result_directory", tmp_path / "results")  # fmt: skip
-    processes = [start_asd(*words) for _ in range(2)]
-    for process in processes:
+             "--epochs", EPOCHS, "--result_directory")  # fmt: skip
+    folders = [tmp_path / name for name in ("first", "second")]
+    processes = [start_asd(*words, folder) for folder in folders]
+    for process, folder in zip(processes, folders, strict=True):
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
-    assert same_model(learned(tmp_path / "results"), learned(finished))
-    assert not list((tmp_path / "results").rglob("*.part"))
+        assert same_model(learned(folder), learned(finished))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.fixture

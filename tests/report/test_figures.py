@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asd.evaluation.results import SectionScores, section_metrics
-from asd.report.figures import ScoreGroup, loss_curve, roc_plot, score_plot
+from asd.report.figures import ScoreGroup, roc_plot, score_plot
 from asd.report.page import save_figure
 
 NAN = float("nan")
@@ -40,31 +40,6 @@ def strips(axes):
     dots = [points.get_offsets() for points in axes.collections if len(points.get_offsets())]
     dots.sort(key=lambda offsets: offsets[:, 0].mean())
     return [offsets[:, 1].tolist() for offsets in dots]
-
-
-# --- Losses ---
-
-
-def test_loss_curve_shows_each_column_over_its_epochs():
-    log = {"epoch": [1, 2, 3], "loss": [9.0, 6.0, 5.0], "recon_loss_source": [NAN, NAN, 4.0]}
-    (axes,) = loss_curve({**log, "empty": [NAN] * 3}, "fan").axes
-    assert {name: line.get_xydata().tolist() for name, line in curves(axes).items()} == {
-        "loss": [[1.0, 9.0], [2.0, 6.0], [3.0, 5.0]],
-        "recon_loss_source": [[3.0, 4.0]],
-    }
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
-    assert axes.get_yscale() == "linear"
-
-
-def test_losses_that_fall_by_decades_are_on_a_log_axis():
-    (axes,) = loss_curve({"loss": [5000.0, 30.0, 8.0]}).axes
-    assert axes.get_yscale() == "log"
-
-
-@pytest.mark.parametrize("log", [{}, {"loss": []}, {"loss": [NAN]}, {"loss": [3.0]}])
-def test_loss_curve_of_little_or_nothing(log, tmp_path):
-    save_figure(loss_curve(log), tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
 # --- Scores ---

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asd.report import embeddings, evaluation, figures, tables
+from asd.report import embeddings, evaluation, figures, losses, tables
 from asd.submission.evaluator import SectionEvaluation, SystemEvaluation
 
 NAMES = [r"$\foo_{$ ^_{", "_two\nlines \udce9 {0}", "日本 $x$", ""]
@@ -13,7 +13,7 @@ def pictures(name):
     """Every picture that names can come into."""
     rng = np.random.default_rng(0)
     other = f"{name}2"
-    yield figures.loss_curve({name: [1.0, 2.0], other: [2.0, 3.0]}, name)
+    yield losses.loss_curve({name: [1.0, 2.0], other: [2.0, 3.0]}, name)
     truth = np.array([False, True, True])
     groups = [figures.ScoreGroup(name, domain, truth, rng.random(3)) for domain in (name, other)]
     yield figures.score_plot(groups, name, 0.5)

@@ -27,6 +27,26 @@ NETWORK = (
     "frontend.windows=[256, 512]", "frontend.whole_clip=false", "frontend.width=8",
     "training.epochs=2", "training.batch_size=6", *BACKENDS,
 )  # fmt: skip
+
+
+def encoder_recipes():
+    """Recipe -> what makes it quick, of those that need weights: those of tiny_encoders."""
+    found = {}
+    for name in recipe_names():
+        recipe = find_system(name).defaults()
+        weights = str(recipe.frontend.parameters.get("weights"))
+        tiny = next((k for k in ("beats", "eat", "mn") if weights.startswith(k)), None)
+        if tiny is not None:
+            learning = ("frontend.rank=4", "frontend.width=8", "training.epochs=2",
+                        "training.batch_size=6")  # fmt: skip
+            clusters = BACKENDS[1:] if "KMEANS" in recipe.backends.by_name else ()
+            found[name] = (
+                f"frontend.weights=tiny_{tiny}", "input_s=0.3", *clusters,
+                *(learning if recipe.learns else ()),
+            )  # fmt: skip
+    return found
+
+
 QUICK = {
     "DCASE2023T2-AE": FRAMES,
     "ae": FRAMES,
@@ -36,10 +56,18 @@ QUICK = {
     "GAN-IMAGE": (*IMAGES, "search_steps=3"),
     **dict.fromkeys(recipe_names(), NETWORK),
     "raw_spec": ("frontend.mels=16", *BACKENDS),
+    **encoder_recipes(),
 }
 """What makes the trainings quick, as the flag --set takes it."""
 
 NAMES = (*SYSTEMS, *recipe_names())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_weights(tiny_encoders):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASD_WEIGHTS", str(tiny_encoders["beats"].parent))
+        yield
 
 
 def clip_set(*groups):
@@ -60,7 +88,10 @@ def clip_set(*groups):
             waves[clip] = (10 ** (decibels / 20) * (tone + 0.1 * noise)).astype(np.float32)
 
     def source(chosen, feature):
-        parts = [(waves if feature.kind == "waveform" else frames)[clip] for clip in chosen]
+        if feature.kind in ("encoder", "length"):
+            parts = [feature.compute(waves[clip][None], RATE) for clip in chosen]
+        else:
+            parts = [(waves if feature.kind == "waveform" else frames)[clip] for clip in chosen]
         lengths = np.array([len(part) for part in parts])
         return Features(np.concatenate(parts), np.cumsum(lengths) - lengths, lengths, RATE)
 
@@ -129,7 +160,7 @@ class Trained:
 
     @property
     def learns(self):
-        return self.name != "raw_spec"
+        return getattr(self.system.parameters, "learns", True)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -145,7 +176,7 @@ def test_describes_itself(trained):
     inputs = trained.system.inputs()
     assert inputs
     for feature in inputs.values():
-        assert feature.kind in ("logmel", "waveform")
+        assert feature.kind in ("logmel", "waveform", "encoder")
         assert json.loads(json.dumps(feature.key())) == feature.key()
 
 
