@@ -354,11 +354,11 @@ def _check_finite(epoch: Epoch) -> None:
         )
 
 
-def _tensors(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, torch.Tensor]:
+def _tensors(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.floating]]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
