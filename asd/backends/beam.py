@@ -19,8 +19,8 @@ class Beam(RescaledKnn):
     An embedding is taken as `bands` vectors of one width, side by side: those of an encoder's
     frequency bands, if its tokens were pooled with `over: band`. Each band is compared for itself,
     with "cosine" and "half_chord" at unit length, so that loud bands do not outweigh others, and
-    each finds its own nearest clip. Source: arXiv 2603.13749 ("plain"). Together with VarMin, a
-    factor alpha for each band, it is the backend of arXiv 2608.00447.
+    each finds its own nearest clip. Source: arXiv 2603.13749 ("plain"); with VarMin, a factor alpha
+    for each band: kasahart/asd-experiments.
 
     Parameters
     ----------
@@ -37,6 +37,10 @@ class Beam(RescaledKnn):
     def smallest_dim(self) -> int:
         """One value a band."""
         return self.bands
+
+    def prepared(self, embeddings: NDArray[np.floating]) -> Array:
+        """Float64 as they are: it is the bands that are brought to unit length."""
+        return embeddings.astype(np.float64)
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """All rows, and the local distances of each band, shape (clips, bands)."""
