@@ -60,8 +60,7 @@ def assign_parts(
     if len(domains) < FEWEST:
         raise UserError(
             f"{len(domains)} recordings are too few to learn from some and hold others out; give "
-            f"{FEWEST} or more (20 allow a false-alarm rate of 0.05; cut long recordings into "
-            "several files)"
+            f"{FEWEST} or more (20 allow a false-alarm rate of 0.05)"
         )
     groups: dict[str, list[int]] = {}
     for number, session in enumerate(sessions):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from asd.monitoring.survey import Survey, survey
 from asd.monitoring.table import KnownFacts
 
 log = logging.getLogger(__name__)
+
+_PART_WINDOWS = 3
+"""Windows in each part of which few long recordings are made."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ def learn(
     """
     found = survey(where, machine=machine, channel=plan.channel, known=known, progress=progress)
     normal, left_out = _normal_only(found)
+    whole = normal
+    if not any(normal.sessions):
+        normal = _in_parts(normal, plan.window_s)
     choice = None
     if choosing:
         strange = (
@@ -97,7 +103,7 @@ def learn(
         )
         choice = choose(normal, plan, strange, progress=progress)
         plan = choice.plan
-    return Learned(learn_surveyed(normal, plan, progress=progress), normal, left_out, choice)
+    return Learned(learn_surveyed(normal, plan, progress=progress), whole, left_out, choice)
 
 
 def learn_surveyed(found: Survey, plan: Plan, *, progress: bool = True) -> Detector:
@@ -187,16 +193,28 @@ def chosen_score(plan: Plan, names: tuple[str, ...]) -> str:
 
 
 def _normal_only(found: Survey) -> tuple[Survey, tuple[str, ...]]:
-    """The recordings that are not known to be anomalous, and the names of those that are."""
+    """The recordings that are not known to be anomalous, and the names of those that are.
+
+    Raises
+    ------
+    UserError
+        All are.
+    """
     kept = [i for i, clip in enumerate(found.clips) if not clip.is_anomaly]
     left_out = tuple(str(clip.path) for clip in found.clips if clip.is_anomaly)
-    if not left_out:
-        return found, ()
+    if not kept:
+        raise UserError(f"{left_out[0]}: is called anomalous, as are all others; give normal ones")
+    return (found.select(kept) if left_out else found), left_out
 
-    def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(values[i] for i in kept)
 
-    return Survey(
-        chosen(found.clips), chosen(found.durations_s), chosen(found.rates_hz),
-        chosen(found.channels), chosen(found.sessions), found.unreadable,
-    ), left_out  # fmt: skip
+def _in_parts(found: Survey, window_s: float) -> Survey:
+    """A few long recordings as many short ones: else nothing could be held out."""
+    parts = found.cut(_PART_WINDOWS * window_s)
+    if len(found.clips) >= FEWEST_PARTS or len(parts.clips) < 2 * len(found.clips):
+        return found
+    log.warning(
+        "%d recordings are few, so parts of them are held out (%d of up to %g s): the false-alarm "
+        "rate is that of more sound of the same recordings; record on several days to promise more",
+        len(found.clips), len(parts.clips), _PART_WINDOWS * window_s,
+    )  # fmt: skip
+    return parts

@@ -1,7 +1,9 @@
 """Look through recordings before they are learned from: what they are, and which can be used."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,8 @@ class Survey:
         Session of each; "" where none was named.
     unreadable
         Path and reason of each recording that cannot be used.
+    starts_s
+        Where each begins in its file, where files were cut into parts; none where they were not.
     """
 
     clips: tuple[Clip, ...]
@@ -38,6 +42,7 @@ class Survey:
     channels: tuple[int, ...]
     sessions: tuple[str, ...]
     unreadable: tuple[tuple[Path, str], ...]
+    starts_s: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -51,7 +56,43 @@ class Survey:
 
     def read(self, number: int) -> NDArray[np.float32]:
         """The samples of a recording, shape (channels, samples), at the common rate."""
-        return read_recording(self.clips[number].path, rate_hz=self.rate_hz).wave
+        path = self.clips[number].path
+        if not self.starts_s:
+            return read_recording(path, rate_hz=self.rate_hz).wave
+        wave = _read_once(path, self.rate_hz, path.stat().st_mtime_ns)
+        start_s = self.starts_s[number]
+        ends_s = start_s, start_s + self.durations_s[number]
+        first, end = (round(second * self.rate_hz) for second in ends_s)
+        return wave[:, first:end]
+
+    def cut(self, part_s: float) -> "Survey":
+        """The same sound as parts of at most a length, one after the other in their files."""
+        parts = [
+            (i, k * length / count, length / count)
+            for i, length in enumerate(self.durations_s)
+            for count in [math.ceil(length / part_s)]
+            for k in range(count)
+        ]
+        owner, starts, durations = zip(*parts, strict=True)
+        return replace(self.select(owner), durations_s=durations, starts_s=starts)
+
+    def select(self, numbers: Sequence[int]) -> "Survey":
+        """The recordings of these numbers; those that cannot be used stay told."""
+        return replace(
+            self,
+            clips=tuple(self.clips[i] for i in numbers),
+            durations_s=tuple(self.durations_s[i] for i in numbers),
+            rates_hz=tuple(self.rates_hz[i] for i in numbers),
+            channels=tuple(self.channels[i] for i in numbers),
+            sessions=tuple(self.sessions[i] for i in numbers),
+            starts_s=tuple(self.starts_s[i] for i in numbers) if self.starts_s else (),
+        )
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, rate_hz: int, changed_ns: int) -> NDArray[np.float32]:  # noqa: ARG001
+    """A file of which several parts are wanted in turn; read anew when it has changed."""
+    return read_recording(path, rate_hz=rate_hz).wave
 
 
 def places_of(where: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -57,6 +57,27 @@ def test_a_long_recording_is_scored_by_the_mean_of_its_windows(detector_file, ma
     assert scored.whole.p_value > 0.1
 
 
+def test_one_long_recording_is_learned_in_parts(learn, make_pump, tmp_path):
+    make_pump(4).record(tmp_path / "long" / "all night.wav", 61.0, rate_hz=16000)
+    status, text, err = learn(where=tmp_path / "long")
+    assert status == 0
+    assert "learned from  1 recordings, 61 s of sound" in text
+    assert "parts of them are held out (21 of up to 3 s)" in err
+    assert "rates from 0.045 up can be promised from 21 held-out recordings" in text
+
+
+def test_parts_of_a_recording_are_its_samples_in_order(make_pump, tmp_path):
+    from asd.monitoring.survey import survey
+
+    path = make_pump(4).record(tmp_path / "a.wav", 7.0)
+    whole = survey(path, machine="pump", channel="left", progress=False)
+    parts = whole.cut(3.0)
+    assert len(parts.clips) == 3
+    joined = np.concatenate([parts.read(i) for i in range(3)], axis=1)
+    np.testing.assert_allclose(joined, whole.read(0)[:, : joined.shape[1]])
+    assert abs(joined.shape[1] - 7 * 16000) <= 2
+
+
 def test_a_recording_of_a_lower_rate_is_scored_with_a_word(
     detector_file, make_pump, tmp_path, caplog
 ):
