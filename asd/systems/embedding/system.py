@@ -14,12 +14,8 @@ from torch import nn
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
-<<<<<<< HEAD
-from asd.clips import Clip
-=======
 from asd.backends.beam import Beam
-from asd.encoders.encoder import resolved_precision
->>>>>>> pooling
+from asd.clips import Clip
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
