@@ -38,6 +38,10 @@ class Beam(RescaledKnn):
         """One value a band."""
         return self.bands
 
+    def prepared(self, embeddings: NDArray[np.floating]) -> Array:
+        """Float64 as they are: it is the bands that are brought to unit length."""
+        return embeddings.astype(np.float64)
+
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """All rows, and the local distances of each band, shape (clips, bands)."""
         learned = [RescaledKnn.learn(self, band, is_target) for band in self._split(rows)]

@@ -72,6 +72,11 @@ class EncoderFeature:
         """Clips that are computed together."""
         return self._encoder.clips_at_once
 
+    @property
+    def vectors(self) -> int:
+        """Vectors side by side in a pooled clip: the encoder's bands, or one."""
+        return self.pooling.shape(self._encoder.bands, self._encoder.dim)[0] if self.pooling else 1
+
     def prepare(self, rate_hz: int) -> None:  # noqa: ARG002 - any rate will do
         """Load the weights."""
         _ = self._encoder

@@ -111,3 +111,24 @@ def test_clips_of_one_channel_are_refused_by_name(shared_tiny, tmp_path, asd):
         "--channel", "cancellation",
     )  # fmt: skip
     assert ".wav: has 1 channel, but --channel cancellation needs a near" in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "bands: 8",
+            "bands: 4",
+            "bands is 4, but the frontend's embeddings are of 8; set bands: 8",
+        ),
+        ("over: band", "over: tokens", "embeddings are of 1; pool them with over: band"),
+    ],
+)
+def test_bands_that_are_not_the_encoders_are_refused(
+    old, new, complaint, flags, tmp_path, tiny_encoders, asd
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text(small("free_beats_2026", tiny_encoders).replace(old, new))
+    outcome = asd("train", *flags, "--model", path)
+    assert "backends.BEAM-VARMIN: bands is" in outcome.complaint
+    assert complaint in outcome.complaint

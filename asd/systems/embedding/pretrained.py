@@ -186,6 +186,12 @@ class AdaptedEncoder(Frontend):
         self.sha256 = key_of_file(weights)
         self.checkpoint = checkpoint
 
+    @property
+    def vectors(self) -> int:
+        """Vectors side by side in an embedding that is scored."""
+        pooling = self.score_pooling
+        return 1 if pooling is None else pooling.shape(self.network.bands, self.network.dim)[0]
+
     def begin(self) -> None:
         """Take over the checkpoint, where one is named."""
         if self.checkpoint is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
+from asd.backends.beam import Beam
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
@@ -20,7 +21,7 @@ from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import Frontend
-from asd.systems.embedding.pretrained import FrozenEncoder, check_weights
+from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
@@ -91,6 +92,7 @@ class EmbeddingSystem(System):
             self._precision = own.precision
         else:
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
+        self._check_bands()
         embeddings = self.embed(train)
         self._backends, self._normal = {}, {}
         for machine, members in train.by_machine().items():
@@ -274,6 +276,29 @@ class EmbeddingSystem(System):
             log.warning("%s; it is left out, the others are trained", reason)
         return tuple(reasons)
 
+    def _check_bands(self) -> None:
+        """Refuse a backend that would cut embeddings of an encoder elsewhere than at its bands.
+
+        Raises
+        ------
+        UserError
+            Names the backend, and how many bands there are.
+        """
+        if self._frozen is not None:
+            heard = self._input(self.parameters.channel)
+            vectors = heard.vectors if isinstance(heard, EncoderFeature) else 1
+        elif isinstance(self._frontend, AdaptedEncoder):
+            vectors = self._frontend.vectors
+        else:
+            return
+        for name, backend in self._new_backends().items():
+            if isinstance(backend, Beam) and backend.bands != vectors:
+                hint = f"set bands: {vectors}" if vectors > 1 else "pool them with over: band"
+                raise UserError(
+                    f"backends.{name}: bands is {backend.bands}, but the frontend's embeddings are "
+                    f"of {vectors}; {hint}"
+                )
+
     def _tell_idle_smote(self, train: ClipSet) -> None:
         machines = {
             machine: (train.is_target[members], train.sections[members])
@@ -330,11 +355,11 @@ def _check_finite(epoch: Epoch) -> None:
         )
 
 
-def _tensors(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, torch.Tensor]:
+def _tensors(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.floating]]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
