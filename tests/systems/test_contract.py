@@ -41,9 +41,8 @@ def encoder_recipes():
                         "training.batch_size=6")  # fmt: skip
             clusters = BACKENDS[1:] if "KMEANS" in recipe.backends.by_name else ()
             found[name] = (
-                f"frontend.weights=tiny_{tiny}", "input_s=0.3", *clusters,
+                f"frontend.weights=tiny_{tiny}", "input_s=0.3", "channel=left", *clusters,
                 *(learning if recipe.learns else ()),
-                *(("channel=left",) if recipe.channel == "cancellation" else ()),
             )  # fmt: skip
     return found
 
