@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MachineData,
         create,
         evaluate,
+        learn,
         load,
         load_challenge,
     )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from asd.clips import Clip
     from asd.detector import Detector
     from asd.errors import UserError
+    from asd.scores.explanation import Explanation
     from asd.scores.table import ScoreTable
 
 _PUBLIC = {
@@ -36,11 +38,13 @@ _PUBLIC = {
     "ClipSet": "asd.audio.clip_set",
     "Detector": "asd.detector",
     "Evaluation": "asd.api",
+    "Explanation": "asd.scores.explanation",
     "MachineData": "asd.api",
     "ScoreTable": "asd.scores.table",
     "UserError": "asd.errors",
     "create": "asd.api",
     "evaluate": "asd.api",
+    "learn": "asd.api",
     "load": "asd.api",
     "load_challenge": "asd.api",
     "recordings": "asd.audio.recordings",
@@ -53,11 +57,13 @@ __all__ = [
     "ClipSet",
     "Detector",
     "Evaluation",
+    "Explanation",
     "MachineData",
     "ScoreTable",
     "UserError",
     "create",
     "evaluate",
+    "learn",
     "load",
     "load_challenge",
     "recordings",

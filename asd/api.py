@@ -1,12 +1,14 @@
 """The objects behind `import asd`: data sets, detectors, evaluations."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from asd.audio.clip_set import ClipSet
+from asd.audio.recordings import MACHINE
 from asd.challenge.catalog import Challenge
 from asd.challenge.catalog import load_challenge as load_year
 from asd.clips import LABELS
@@ -22,6 +24,8 @@ from asd.scores.table import ScoreTable
 from asd.systems.registry import find_system
 from asd.threads import available_cores
 from asd.words import nearest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,82 @@ def create(model: str = "ae", *, device: str = "cpu", **parameters: Any) -> Dete
         except ValueError as error:
             raise UserError(f"{name}: expected {error}, got {value!r}") from None
     return Detector.create(entry, with_values(entry.defaults(nested), changes), device)
+
+
+def learn(
+    where: str | Path | Iterable[str | Path],
+    model: str = "stats",
+    *,
+    window_s: float = 10.0,
+    table: str | Path | None = None,
+    others: Sequence[str | Path] = (),
+    hold_out: Literal["auto", "each", "third"] = "auto",
+    score: str = "",
+    machine: str = MACHINE,
+    seed: int = 13711,
+    device: str = "cpu",
+    progress: bool = True,
+    **parameters: Any,
+) -> Detector:
+    """A detector of a machine's normal sound, from one's own recordings.
+
+    Its p-values and decisions come from recordings that it, or a detector of the other parts, did
+    not learn from.
+
+    Parameters
+    ----------
+    where
+        Normal recordings: a folder, files, or several of either.
+    model
+        A system, a recipe, or a class of your own, as in `create`; or "auto", which tries a few.
+    window_s
+        Longer recordings are scored in windows of this length in seconds.
+    table
+        CSV file of what is known: file, label, domain, condition, session.
+    others
+        With "auto": recordings of other machines, to choose by.
+    hold_out
+        "each": every recording in turn, which takes 21 trainings; "third": a third that is never
+        learned, which takes one; "auto": each where that takes seconds.
+    score
+        The score that decides; "" takes the system's first.
+    machine
+        What the machine is called.
+    parameters
+        Of the system, such as `channel="mix"`.
+
+    Raises
+    ------
+    UserError
+        There are no recordings, too few, or they cannot be learned from.
+
+    Examples
+    --------
+    >>> import asd
+    >>> pump = asd.learn(getfixture("sounds"), window_s=0.2, progress=False)
+    >>> scores = pump.score([getfixture("any_wav")])
+    >>> scores
+    <ScoreTable: 1 clips of recordings; MAHALA>
+    >>> bool(pump.p_values(scores, "MAHALA") >= 1 / 3)
+    True
+    """
+    from asd.monitoring.learning import learn as learn_recordings
+    from asd.monitoring.plan import AUTO, DEFAULT_MODEL, Plan
+    from asd.monitoring.table import read_table
+
+    is_auto = model == AUTO
+    made = create(DEFAULT_MODEL if is_auto else model, device=device, **parameters)
+    plan = Plan(made.entry, made.parameters, window_s, hold_out, score, seed, device)
+    known = None if table is None else read_table(Path(table))
+    learned = learn_recordings(
+        where, plan, machine=machine, known=known, choosing=is_auto,
+        others=[Path(place) for place in others], progress=progress,
+    )  # fmt: skip
+    if learned.choice is not None:
+        log.info("%s", "; ".join(learned.choice.table()))
+    for path, reason in learned.survey.unreadable:
+        log.warning("%s: %s; it is left out", path, reason)
+    return learned.detector
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Detector:

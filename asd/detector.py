@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,11 +17,15 @@ from tqdm import tqdm
 
 from asd.archives import load_archive, save_archive
 from asd.audio.clip_set import ClipSet
+from asd.audio.pieces import Pieces, cut_recordings
+from asd.audio.recording import read_recording
 from asd.audio.recordings import MACHINE, recordings
+from asd.clips import Clip
 from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.node import Node
 from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
+from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import (
     ConformalRule,
@@ -30,7 +34,8 @@ from asd.scores.threshold import (
     fit_gamma,
     refuse_non_finite,
 )
-from asd.systems.base import Epoch, Fit, Run, System
+from asd.scores.windows import HeldOutWindows
+from asd.systems.base import Epoch, Explainer, Fit, Referrer, Run, System
 from asd.systems.memory_run import MemoryRun
 from asd.systems.registry import SystemEntry, all_parameters, stored_system
 
@@ -75,6 +80,33 @@ class TrainingFacts:
     given: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class OwnRecordings:
+    """How a detector of one's own recordings hears them, and what it learned from.
+
+    Parameters
+    ----------
+    window_s
+        Longer recordings are scored in windows of this length; a recording's score is the mean of
+        its windows'.
+    score
+        The score that decides.
+    recordings, seconds
+        Number of recordings that were learned from, and their length together.
+    held_out
+        "each": every recording, a twentieth at a time; "third": a third that was never learned.
+    sessions
+        Number of sessions that a table named; 0 where none was named.
+    """
+
+    window_s: float = 10.0
+    score: str = ""
+    recordings: int = 0
+    seconds: float = 0.0
+    held_out: Literal["each", "third"] = "each"
+    sessions: int = 0
+
+
 @dataclass
 class Detector:
     """A system that can be fitted, asked for scores and decisions, and stored.
@@ -91,6 +123,10 @@ class Detector:
         Machine type -> scores of normal clips, by which it decides.
     gammas
         Distributions that the official autoencoder decides by.
+    own
+        Of a detector of one's own recordings (`asd.learn`): how it hears them.
+    windows
+        Of such a detector: scores of the windows of held-out normal recordings.
 
     Examples
     --------
@@ -109,6 +145,8 @@ class Detector:
     facts: TrainingFacts = field(default_factory=TrainingFacts)
     normal: dict[str, ScoreTable] = field(default_factory=dict)
     gammas: Gammas = field(default_factory=dict)
+    own: OwnRecordings | None = None
+    windows: HeldOutWindows | None = None
 
     @classmethod
     def create(cls, entry: SystemEntry, parameters: Any, device: str = "cpu") -> "Detector":
@@ -125,7 +163,14 @@ class Detector:
         """Whether it has learned anything."""
         return bool(self.facts.machines)
 
-    def fit(self, train: ClipSet, *, seed: int = 13711, progress: bool = True) -> "Detector":
+    def fit(
+        self,
+        train: ClipSet,
+        *,
+        seed: int = 13711,
+        progress: bool = True,
+        normal_scores: bool = True,
+    ) -> "Detector":
         """Learn from normal clips, and return this detector.
 
         Parameters
@@ -136,6 +181,8 @@ class Detector:
             What all random numbers come from: same seed, same machine, same result.
         progress
             Show a bar of epochs.
+        normal_scores
+            False leaves out the scores that decisions are made by, where others take their place.
 
         Raises
         ------
@@ -157,10 +204,12 @@ class Detector:
                 bar.update(epoch.number - bar.n)
 
             with _threads_of(self.system.scope):
-                self.prepare(train, MemoryRun(seed, show)).run_alone()
+                self.prepare(train, MemoryRun(seed, show), decides=normal_scores).run_alone()
         return self
 
-    def prepare(self, train: ClipSet, run: Run, facts: TrainingFacts | None = None) -> Fit:
+    def prepare(
+        self, train: ClipSet, run: Run, facts: TrainingFacts | None = None, *, decides: bool = True
+    ) -> Fit:
         """A training that only has to be run, alone or beside others (`System.fit_many`).
 
         Parameters
@@ -171,6 +220,8 @@ class Detector:
             Seed, logs and checkpoints.
         facts
             What is to be said of the training clips beside machine types, number and rate.
+        decides
+            Whether to keep the system's normal scores for decisions.
 
         Raises
         ------
@@ -198,7 +249,8 @@ class Detector:
                     "sample_rate_hz": rate,
                 }
             )
-            self._keep_normal_scores()
+            if decides:
+                self._keep_normal_scores()
 
         return Fit(self.system, train, run, store)
 
@@ -219,7 +271,7 @@ class Detector:
         }
 
     def score(
-        self, clips: ClipSet | Sequence[str | Path], names: Sequence[str] | None = None
+        self, clips: ClipSet | str | Path | Sequence[str | Path], names: Sequence[str] | None = None
     ) -> ScoreTable:
         """Anomaly scores of clips, one column for each score; higher is more anomalous.
 
@@ -227,7 +279,8 @@ class Detector:
         ----------
         clips
             Clips, or paths of recordings of any format and rate, which are brought to the rate of
-            the training clips.
+            the training clips: a folder, a file, or several of either. A detector of one's own
+            recordings scores long ones in windows, and gives their mean.
         names
             The scores wanted; all where none is named.
 
@@ -237,17 +290,173 @@ class Detector:
             The detector has learned nothing, the clips' sampling rate is not that of training, a
             clip cannot be scored, or its score is not finite.
         """
-        if not self.is_fitted:
-            raise UserError(f"{self.entry.label}: has learned nothing yet; fit it, or load a model")
         wanted = self.wanted_scores(names)
-        if not isinstance(clips, ClipSet):
-            clips = self._recordings(clips)
-        for feature in self.system.inputs().values():
-            self._check_rate(clips, clips.features(feature).sample_rate_hz)
+        clips = self._clip_set(clips)
+        if self.own is not None:
+            return self._score_in_windows(clips, wanted)
+        return self._score_clips(clips, wanted)
+
+    def _score_clips(self, clips: ClipSet, wanted: Sequence[str]) -> ScoreTable:
+        clips = self._usable(clips)
         scores = self.system.score(clips, wanted)
         for name in wanted:
             refuse_non_finite(scores[name], clips.clips, name)
         return ScoreTable(clips.clips, {name: scores[name] for name in wanted})
+
+    def _score_in_windows(self, clips: ClipSet, wanted: Sequence[str]) -> ScoreTable:
+        rate_hz = self.facts.sample_rate_hz
+        tables = []
+        for clip in clips:
+            recording = read_recording(clip.path, rate_hz=rate_hz)
+            pieces, scores = self.score_windows(clip, recording.wave, wanted)
+            means = {name: pieces.means(values) for name, values in scores.columns.items()}
+            tables.append(ScoreTable((clip,), means))
+        return ScoreTable.concat(tables)
+
+    def score_windows(
+        self, clip: Clip, wave: NDArray[np.float32], names: Sequence[str]
+    ) -> tuple[Pieces, ScoreTable]:
+        """The windows of a recording, and their scores.
+
+        Parameters
+        ----------
+        clip
+            What is known of the recording.
+        wave
+            Its samples, shape (channels, samples), at the rate of the training clips.
+        names
+            The scores wanted.
+
+        Raises
+        ------
+        UserError
+            The recording cannot be scored.
+        """
+        rate_hz = self.facts.sample_rate_hz
+        window_s = self.own.window_s if self.own else wave.shape[1] / rate_hz
+        duration_s = wave.shape[1] / rate_hz
+        pieces = cut_recordings([clip], [duration_s], window_s, rate_hz, lambda _: wave)
+        return pieces, self._score_clips(pieces.clips, names)
+
+    def keep_held_out(
+        self, own: OwnRecordings, recordings: ScoreTable, windows: HeldOutWindows
+    ) -> None:
+        """Decide from now on by held-out normal recordings, whose scores the system did not give.
+
+        Parameters
+        ----------
+        own
+            How recordings are heard.
+        recordings
+            Scores of the held-out recordings.
+        windows
+            Scores of their windows.
+        """
+        self.own, self.windows, self.gammas = own, windows, {}
+        self.normal = {recordings.clips[0].machine: recordings}
+
+    def p_values(self, scores: ScoreTable, score: str) -> NDArray[np.float64]:
+        """Conformal p-values, shape (clips,): low for clips unlike the held-out normal ones.
+
+        Raises
+        ------
+        UserError
+            There are no normal scores of such a machine type.
+        """
+        found = np.empty(len(scores))
+        for machine, members in _members(scores).items():
+            rule = ConformalRule(self._normal_scores(machine, score))
+            found[members] = rule.p_values(scores[score][members])
+        return found
+
+    def explain(
+        self,
+        clips: ClipSet | str | Path | Sequence[str | Path],
+        score: str | None = None,
+        normal: Sequence[Path | None] = (),
+    ) -> list[Explanation]:
+        """Where in time and frequency the score of each clip comes from.
+
+        The autoencoder puts every term of its score where it arose. Other systems are explained by
+        occlusion: parts of the recording are replaced, and the changed clips scored, some 80 for
+        each clip.
+
+        Parameters
+        ----------
+        clips
+            As for `score`.
+        score
+            Name of the score; None takes the one that decides, or the first.
+        normal
+            For each clip the path of a normal recording, or None, whose sound is put in place of
+            parts (`nearest_normal` tells which is near); without any, the clip's own floor is.
+
+        Raises
+        ------
+        UserError
+            As for `score`.
+
+        Examples
+        --------
+        >>> import asd
+        >>> model = asd.load(getfixture("fan_model"))
+        >>> (why,) = model.explain([getfixture("any_wav")])
+        >>> loudest = why.by_band().argmax()
+        >>> bool(0 <= why.bands_hz[loudest] < 8000)
+        True
+        >>> [type(part).__name__ for part in why.parts(most=1)]
+        ['Part']
+        """
+        deciding = self.own.score if self.own else ""
+        name = self.wanted_scores([score or deciding] if score or deciding else None)[0]
+        clips = self._usable(clips)
+        if isinstance(self.system, Explainer):
+            return self.system.explain(clips, name)
+        from asd.systems.occlusion import Occlusion
+
+        occlusion = Occlusion(self.system, name)
+        references = [*normal, *[None] * (len(clips) - len(normal))]
+        return [
+            self._occluded(occlusion, clip, reference)
+            for clip, reference in zip(clips, references, strict=True)
+        ]
+
+    def nearest_normal(
+        self, clips: ClipSet | str | Path | Sequence[str | Path]
+    ) -> list[Clip | None]:
+        """The normal training clip that each clip is nearest to, where the system remembers them.
+
+        Their paths are file names without a folder; None of systems that compare with no clip.
+
+        Raises
+        ------
+        UserError
+            As for `score`.
+        """
+        clips = self._usable(clips)
+        if not isinstance(self.system, Referrer):
+            return [None] * len(clips)
+        return self.system.nearest_normal(clips)
+
+    def _occluded(self, occlusion: Any, clip: Clip, normal: Path | None) -> Explanation:
+        rate = self.facts.sample_rate_hz or None
+        wave, rate_hz = read_recording(clip.path, rate_hz=rate)
+        other = None if normal is None else read_recording(normal, rate_hz=rate_hz).wave
+        found: Explanation = occlusion.explain(clip, wave, rate_hz, other)
+        return found
+
+    def _clip_set(self, clips: ClipSet | str | Path | Sequence[str | Path]) -> ClipSet:
+        """Clips as they are, or recordings as clips, of a detector that has learned something."""
+        if not self.is_fitted:
+            raise UserError(f"{self.entry.label}: has learned nothing yet; fit it, or load a model")
+        return clips if isinstance(clips, ClipSet) else self._recordings(clips)
+
+    def _usable(self, clips: ClipSet | str | Path | Sequence[str | Path]) -> ClipSet:
+        """Clips at the rate of the training clips."""
+        clips = self._clip_set(clips)
+        for feature in self.system.inputs().values():
+            self._check_rate(clips, clips.features(feature).sample_rate_hz)
+        return clips
 
     def wanted_scores(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The scores of these names, or all.
@@ -300,19 +509,22 @@ class Detector:
         """
         if machine in self.gammas:
             return self._gamma_threshold(machine, score, quantile)
-        if machine not in self.normal:
-            known = ", ".join(self.normal) or "none"
-            raise UserError(
-                f"{machine} {score}: the model has normal scores to decide by only of: {known}; "
-                "decide on clips of such a machine type only, or set --decision_threshold none"
-            )
-        values = self.normal[machine][score]
+        values = self._normal_scores(machine, score)
         try:
             return ConformalRule(values).threshold(1 - quantile)
         except UserError as error:
             raise UserError(
                 f"{machine} {score}: {error}, or set --decision_threshold none for scores alone"
             ) from None
+
+    def _normal_scores(self, machine: str, score: str) -> NDArray[np.float64]:
+        if machine not in self.normal:
+            known = ", ".join(self.normal) or "none"
+            raise UserError(
+                f"{machine} {score}: the model has normal scores to decide by only of: {known}; "
+                "decide on clips of such a machine type only, or set --decision_threshold none"
+            )
+        return self.normal[machine][score]
 
     def _gamma_threshold(self, machine: str, score: str, quantile: float) -> float:
         kinds = self.gammas[machine]
@@ -330,7 +542,7 @@ class Detector:
             check_gamma(fit, samples[score], quantile, f"{machine} {score}")
         return fit.quantile(quantile)
 
-    def _recordings(self, paths: Sequence[str | Path]) -> ClipSet:
+    def _recordings(self, paths: str | Path | Sequence[str | Path]) -> ClipSet:
         """Recordings of the machine that the detector knows, at its sampling rate."""
         machine = self.facts.machines[0] if len(self.facts.machines) == 1 else MACHINE
         return recordings(paths, machine=machine, rate_hz=self.facts.sample_rate_hz or None)
@@ -360,6 +572,8 @@ class Detector:
             "normal_scores": {machine: table.to_state() for machine, table in self.normal.items()},
             "gammas": self.gammas,
         }
+        if self.own is not None and self.windows is not None:
+            content |= {"own": plain(self.own), "windows": self.windows.to_state()}
         save_archive(Path(path), content)
 
     @classmethod
@@ -404,6 +618,9 @@ class Detector:
         detector.facts = facts
         detector.normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
         detector.gammas = content["gammas"]
+        if "own" in content:
+            detector.own = Node.of_plain(content["own"], where).read(OwnRecordings)
+            detector.windows = HeldOutWindows.from_state(content["windows"])
         _check_finite_state(content["state"], where)
         return detector
 
@@ -440,6 +657,14 @@ class Detector:
                 "%s: was trained with %s, which holds; train again for the new values",
                 where, ", ".join(differ),
             )  # fmt: skip
+
+
+def _members(scores: ScoreTable) -> dict[str, list[int]]:
+    """Machine type -> indices of its clips."""
+    members: dict[str, list[int]] = {}
+    for index, clip in enumerate(scores.clips):
+        members.setdefault(clip.machine, []).append(index)
+    return members
 
 
 @contextmanager

@@ -59,6 +59,34 @@ def terminated_as_interrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals that would end the block wait for its end, such as that of writing a line.
+
+    An exception amidst writing leaves what was written in the stream's buffer, to be written again.
+    Outside the main thread nothing is changed: signals are not handled there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    come: list[tuple[int, FrameType | None]] = []
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before = {
+        number: signal.signal(number, lambda *given: come.append(given))
+        for number in numbers
+        if number is not None and callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in come[:1]:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+
 def _set_handlers(handle: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Set a handler for the signals of this system that are not ignored; returns those before."""
     before: dict[int, Any] = {}

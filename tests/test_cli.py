@@ -152,7 +152,7 @@ def test_version(capsys):
 
 MISTAKES = {
     "": "required: COMMAND; see asd --help",
-    "trian -d": "COMMAND: unknown 'trian'; did you mean train?; choose from train, test",
+    "trian -d": "COMMAND: unknown 'trian'; did you mean train?; choose from learn, score",
     "train": "one of the arguments -d/--dev -e/--eval is required; see asd train --help",
     "train -d -e": "-e/--eval: not allowed with argument -d/--dev",
     "train -d --epocs 3": "unknown argument '--epocs'; did you mean --epochs?; see asd train",

@@ -14,7 +14,8 @@ LAYERS = (
     ("cli",),
     ("__init__",),  # public names, imported when they are used
     ("api",),
-    ("jobs",),
+    ("jobs", "monitoring"),
+    ("pages",),
     ("report",),
     ("submission",),
     ("evaluation",),

@@ -13,6 +13,7 @@ from asd.processes import (
     end_with_parent,
     exit_status,
     terminated_as_interrupted,
+    undisturbed,
 )
 
 LONG_S = 60
@@ -163,3 +164,19 @@ def test_work_within_the_parent_watches_nothing():
     threads = threading.active_count()
     end_with_parent(os.getpid())
     assert threading.active_count() == threads
+
+
+def test_a_signal_waits_for_the_end_of_an_undisturbed_block():
+    done = []
+
+    def write():
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            done.append("block")
+        done.append("behind")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert done == ["block"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

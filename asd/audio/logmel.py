@@ -76,6 +76,16 @@ class LogMel:
         self._window = librosa.util.pad_center(window, size=p.n_fft)
         self._mel = _mel_filters(p, sample_rate_hz)
 
+    @property
+    def window(self) -> NDArray[np.float64]:
+        """What each frame is multiplied by, shape (n_fft,)."""
+        return self._window
+
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The mel filters, shape (mels, n_fft // 2 + 1)."""
+        return self._mel
+
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-mel frames in dB, shape (frames, mels), of samples of shape (samples,)."""
         p = self.parameters

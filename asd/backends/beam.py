@@ -19,8 +19,8 @@ class Beam(RescaledKnn):
     An embedding is taken as `bands` vectors of one width, side by side: those of an encoder's
     frequency bands, if its tokens were pooled with `over: band`. Each band is compared for itself,
     with "cosine" and "half_chord" at unit length, so that loud bands do not outweigh others, and
-    each finds its own nearest clip. Source: arXiv 2603.13749 ("plain"). Together with VarMin, a
-    factor alpha for each band, it is the backend of arXiv 2608.00447.
+    each finds its own nearest clip. Source: arXiv 2603.13749 ("plain"); with VarMin, a factor alpha
+    for each band: kasahart/asd-experiments.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, gan, models, reproduce, weights
+from asd.cli import challenge, data, export, gan, models, monitoring, reproduce, weights
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+        The exit status: 0, 1 where some recordings could not be used, 2 for a user's mistake, 130
+        for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     with steady_output() as output:
         return _main(arguments, output)
@@ -41,7 +42,7 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
 
         set_up_logging(logging.DEBUG if debug else logging.INFO)
         with terminated_as_interrupted():
-            args.command(args)
+            status = args.command(args)
         output.check()
     except UserError as error:
         if debug:
@@ -59,7 +60,7 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
             "permissions and free space (--debug shows where this came from)", file=sys.stderr,
         )  # fmt: skip
         return 2
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
+    monitoring.add_commands(commands)
     models.add_commands(commands)
+    export.add_commands(commands)
     data.add_commands(commands)
     challenge.add_commands(commands)
     gan.add_commands(commands)

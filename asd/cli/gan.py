@@ -55,6 +55,10 @@ def _add_gan(commands: Any) -> None:
           asd gan ablate -d --machine_types fan --seeds 1 2 3
         """,
     )  # fmt: skip
+    command.before_parsing = lambda _: _add_experiments(command)  # else every start waits for it
+
+
+def _add_experiments(command: Any) -> None:
     experiments = command.add_subparsers(
         title="system or experiment", metavar="SYSTEM", required=True, parser_class=Parser
     )
@@ -231,6 +235,10 @@ def _add_features(commands: Any) -> None:
         "For programs that want plain arrays: x_train_<machine>_section_<NN>.npy, y_train_...,\n"
         "x_test_..., y_test_... A label is 0 for normal, 1 for anomalous, -1 where not known.",
     )  # fmt: skip
+    command.before_parsing = lambda _: _add_features_flags(command)
+
+
+def _add_features_flags(command: Any) -> None:
     command.add_argument("--images", action="store_true",
                          help="images of 64 frames, 8 frames apart, where nothing else is said, "
                          "under the names that a known BiGAN program reads: "

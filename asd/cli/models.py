@@ -9,6 +9,7 @@ from typing import Any
 from asd.cli.parsing import (
     add_command,
     add_config,
+    add_page,
     add_parameter,
     add_parameters,
     add_set,
@@ -38,7 +39,7 @@ _GROUPS: dict[Role, str] = {
 def add_commands(commands: Any) -> None:
     """Add the commands about models."""
     _add_run_command(commands, "train", _train, "train the models of a data set")
-    _add_run_command(commands, "test", _test, "score the test clips with trained models")
+    add_page(_add_run_command(commands, "test", _test, "score the test clips with trained models"))
     _add_run(commands)
     _add_summarize(commands)
     _add_embed(commands)
@@ -115,6 +116,7 @@ def _add_run(commands: Any) -> None:
     command = _add_run_command(
         commands, "run", _run, "train, then test; of several systems or seeds, compare the scores"
     )
+    add_page(command)
     group = command.add_argument_group("comparison")
     (model,) = (each for each in parameters_of(RunParameters) if each.name == "model")
     group.add_argument("--model", nargs="+", default=[], metavar="NAME",
@@ -140,7 +142,7 @@ def _test(args: argparse.Namespace) -> None:
         raise UserError("--train_only: contradicts test; use asd train")
     from asd.jobs.pipeline import test
 
-    test(config)
+    test(config, args.page)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -148,11 +150,11 @@ def _run(args: argparse.Namespace) -> None:
     if args.seeds or len(configs) > 1:
         from asd.jobs.comparison import compare
 
-        compare(configs)
+        compare(configs, args.page)
     else:
         from asd.jobs.pipeline import train_and_test
 
-        train_and_test(configs[0])
+        train_and_test(configs[0], args.page)
 
 
 def _run_configs(args: argparse.Namespace) -> list[Config]:

@@ -107,6 +107,13 @@ def add_config(command: Any) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file of parameters")
 
 
+def add_page(command: Any) -> None:
+    """Add --page."""
+    command.add_argument("--page", type=Path, metavar="FILE.html",
+                         help="also write a page to look at and listen to the clips, the most "
+                         "anomalous first: one file for any browser")  # fmt: skip
+
+
 def add_parameter(group: Any, each: Parameter, default: Any = None) -> None:
     """Add the flags of a parameter, with its meaning and default as help.
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from asd.config import Config
 from asd.errors import UserError
@@ -16,6 +17,7 @@ from asd.jobs.data import check_dataset
 from asd.jobs.jobs import plan_jobs
 from asd.jobs.pipeline import train_and_test
 from asd.jobs.summarizing import draw_official_scores
+from asd.jobs.testing import DoneTest
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ FOLDER = "comparison"
 """Name of the tables' folder, in place of a system's."""
 
 
-def compare(configs: Sequence[Config]) -> None:
+def compare(configs: Sequence[Config], page: Path | None = None) -> None:
     """Train and test every run, then write and print the official scores over seeds.
 
     The tables, as CSV, Markdown and a picture, go to
@@ -34,6 +36,8 @@ def compare(configs: Sequence[Config]) -> None:
     ----------
     configs
         One for each system and seed; they differ in the system's own parameters and the seed.
+    page
+        File of a page with the table of all and the clips of the first run; None writes none.
 
     Raises
     ------
@@ -43,16 +47,22 @@ def compare(configs: Sequence[Config]) -> None:
     _check(configs)
     reasons: list[str] = []
     done = []
+    tests: list[DoneTest] = []
     for number, config in enumerate(configs, 1):
         log.info("run %d of %d: %s", number, len(configs), _label(config))
         try:
-            train_and_test(config)
+            found = train_and_test(config)
+            tests = tests or found
             done.append(config)
         except UserError as error:
             reasons.append(f"{_label(config)}: {error}")
             log.error("%s", reasons[-1])
     if done and not done[0].train_only:
-        _write_tables(done)
+        summary = _write_tables(done)
+        if page is not None:
+            from asd.jobs.run_page import write_run_page  # slow to import
+
+            write_run_page(page, tests, summary)
     for reason in reasons if done else ():  # again: the first time was hours ago
         log.error("%s", reason)
     if reasons:
@@ -77,8 +87,8 @@ def _label(config: Config) -> str:
     return f"{config.model}, seed {config.seed}"
 
 
-def _write_tables(configs: Sequence[Config]) -> None:
-    """Write, draw and print the results of some runs."""
+def _write_tables(configs: Sequence[Config]) -> Summary:
+    """Write, draw and print the results of some runs, and return them."""
     first = configs[0]
     folder = first.result_directory / f"{first.split}_data" / FOLDER / "summarize" / first.dataset
     summary = Summary(first.challenge, first.split, folder, _results(configs))
@@ -86,6 +96,7 @@ def _write_tables(configs: Sequence[Config]) -> None:
     draw_official_scores(summary)
     print(official_markdown(summary), end="")
     log.info("tables and figure: %s", folder)
+    return summary
 
 
 def _results(configs: Sequence[Config]) -> tuple[SystemResults, ...]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from asd.audio.clip_set import ClipSet
 from asd.config import Config
@@ -10,7 +11,7 @@ from asd.errors import UserError
 from asd.jobs.data import check_dataset, machine_clips
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import Failure, default_at_once, run_jobs, training_progress
-from asd.jobs.testing import check_system, evaluate_job
+from asd.jobs.testing import DoneTest, MachineTest, check_system, evaluate_job
 from asd.jobs.training import device, train_job, train_together
 from asd.threads import thread_count
 
@@ -50,26 +51,53 @@ def _train_jobs(config: Config, jobs: Sequence[Job], clips: Mapping[str, ClipSet
     return run_jobs(work, jobs, at_once, config.cluster, config.cluster_timeout)
 
 
-def test(config: Config) -> None:
+def test(config: Config, page: Path | None = None) -> None:  # noqa: PT028, not a test of pytest's
     """Score the test clips with all models of a run, and write the result files.
+
+    Parameters
+    ----------
+    page
+        File of a page of the clips, tables and figures; None writes none.
 
     Raises
     ------
     UserError
         Nothing can be done, or, after all other jobs are done, some could not be.
     """
-    check_dataset(config)
-    planned = plan_jobs(config)
-    _report(run_jobs(evaluate_job, planned, at_once=1), planned)
+    _, failures, planned = _test(config, page)
+    _report(failures, planned)
 
 
-def train_and_test(config: Config) -> None:
-    """What the official train.py does: train, then test, unless told to do one only."""
+def train_and_test(config: Config, page: Path | None = None) -> list[DoneTest]:
+    """What the official train.py does: train, then test, unless told to do one only.
+
+    Returns the tests that were made; `page` as for `test`.
+    """
     check_system(config)
     if not config.test_only:
         train(config)
-    if not config.train_only:
-        test(config)
+    if config.train_only:
+        return []
+    done, failures, planned = _test(config, page)
+    _report(failures, planned)
+    return done
+
+
+def _test(config: Config, page: Path | None) -> tuple[list[DoneTest], list[Failure], Sequence[Job]]:
+    """Tests that were made, those that could not be, and all that were planned."""
+    check_dataset(config)
+    planned = plan_jobs(config)
+    done: list[DoneTest] = []
+
+    def keep(job: Job, test: MachineTest, clips: ClipSet) -> None:
+        done.append(DoneTest(job, test, clips))
+
+    failures = run_jobs(partial(evaluate_job, on_test=keep), planned, at_once=1)
+    if page is not None and done:
+        from asd.jobs.run_page import write_run_page  # slow to import
+
+        write_run_page(page, done)
+    return done, failures, planned
 
 
 def _with_features(

@@ -3,13 +3,14 @@
 import json
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from asd.audio.clip_set import ClipSet
 from asd.clips import LABELS
 from asd.config import Config
 from asd.detector import Detector
@@ -60,12 +61,26 @@ class MachineTest:
         return [clip.file_name for clip in self.table.clips if clip.section == section]
 
 
-def evaluate_job(job: Job, threads: int) -> None:
+@dataclass(frozen=True)
+class DoneTest:
+    """A test that was made, with the clips as they were scored."""
+
+    job: Job
+    test: MachineTest
+    clips: ClipSet
+
+
+def evaluate_job(
+    job: Job,
+    threads: int,
+    on_test: Callable[[Job, MachineTest, ClipSet], None] = lambda _job, _test, _clips: None,
+) -> None:
     """Score the test clips of a job's machine types, and write the result files.
 
     All sections of a machine type are scored, also those that the model did not learn from, as
     the public baseline does. Metrics and figures need labels: the development data set, or the
-    evaluation data set once its clips lie renamed in test_rename/.
+    evaluation data set once its clips lie renamed in test_rename/. `on_test` is called with every
+    test whose files are written.
 
     Raises
     ------
@@ -85,7 +100,9 @@ def evaluate_job(job: Job, threads: int) -> None:
         clips = machine_clips(job.config, machine, "test", threads)
         table = detector.score(clips, wanted).rounded()
         for name in wanted:
-            write_test(job, MachineTest(machine, name, table, thresholds[name]))
+            test = MachineTest(machine, name, table, thresholds[name])
+            write_test(job, test)
+            on_test(job, test, clips)
 
 
 def load_detector(job: Job) -> Detector:
@@ -118,9 +135,8 @@ def check_system(config: Config) -> None:
 def write_test(job: Job, test: MachineTest) -> None:
     """Write the result files of a test, its record and its pictures."""
     config = job.config
-    folder = results.score_folder(
-        config.result_directory, config.split, config.export_dir, test.score
-    )
+    stem = picture_stem(job, test)
+    folder = stem.parent
     name = results.ResultName(config.dataset, test.machine, config.split, config.seed, job.tag)
     sections = test.sections()
     files = {found.section: _write_section(job, test, found, folder, name) for found in sections}
@@ -151,9 +167,18 @@ def write_test(job: Job, test: MachineTest) -> None:
             official=official,
         ),
     )
-    picture = f"{job.model_name}_{test.machine}" if job.covers_challenge else job.model_name
-    _draw(folder / picture, f"{picture}, {test.score}", sections, test, config.max_fpr)
+    _draw(stem, f"{stem.name}, {test.score}", sections, test, config.max_fpr)
     log.info("%s, %s: scores and decisions in %s", _job_label(job, test), test.score, folder)
+
+
+def picture_stem(job: Job, test: MachineTest) -> Path:
+    """Path of a test's pictures, without their endings."""
+    config = job.config
+    folder = results.score_folder(
+        config.result_directory, config.split, config.export_dir, test.score
+    )
+    picture = f"{job.model_name}_{test.machine}" if job.covers_challenge else job.model_name
+    return folder / picture
 
 
 def _write_section(

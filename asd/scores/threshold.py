@@ -30,6 +30,10 @@ CHANCE = 1e-3
 """A share that is off by `FACTOR` counts where good thresholds give it more rarely than this."""
 
 
+QUANTILE_HINT = "lower --decision_threshold to {quantile}"
+RATE_HINT = "raise --false_alarms to {rate}"
+
+
 class ConformalRule:
     """Flags clips that few held-out normal clips score as high as; no distribution is assumed.
 
@@ -69,8 +73,15 @@ class ConformalRule:
         found: Array = (1 + n - below) / (n + 1)
         return found
 
-    def threshold(self, false_alarm_rate: float) -> float:
+    def threshold(self, false_alarm_rate: float, hint: str = QUANTILE_HINT) -> float:
         """The score above which, not at which, a clip is flagged; -inf where all are.
+
+        Parameters
+        ----------
+        false_alarm_rate
+            Share of normal clips that may be flagged.
+        hint
+            What else to do where that cannot be promised, with {quantile} or {rate} in it.
 
         Raises
         ------
@@ -82,7 +93,7 @@ class ConformalRule:
             raise UserError(f"the false-alarm rate is {false_alarm_rate}, must be from 0 to 1")
         flagged_ranks = math.floor((false_alarm_rate + RATE_ROUNDING) * (n + 1))
         if not flagged_ranks:
-            raise UserError(_too_low(false_alarm_rate, n))
+            raise UserError(_too_low(false_alarm_rate, n, hint))
         return float(self.normal_scores[n - flagged_ranks]) if flagged_ranks <= n else -math.inf
 
     def decide(self, scores: npt.ArrayLike, false_alarm_rate: float) -> npt.NDArray[np.bool_]:
@@ -105,11 +116,12 @@ def _as_stored(scores: npt.ArrayLike, what: str) -> Array:
     return stored.astype(np.float64)
 
 
-def _too_low(rate: float, n: int) -> str:
+def _too_low(rate: float, n: int, hint: str) -> str:
     needed = math.ceil(1 / rate - RATE_ROUNDING) - 1 if rate > RATE_ROUNDING else None
     ways = [f"hold out {needed} or more" if needed else "hold out more"]
     if n:
-        ways.append(f"lower --decision_threshold to {math.floor(1e4 * n / (n + 1)) / 1e4:g}")
+        quantile = math.floor(1e4 * n / (n + 1)) / 1e4
+        ways.append(hint.format(quantile=f"{quantile:g}", rate=f"{round(1 - quantile, 4):g}"))
     return (
         f"a false-alarm rate below 1/(n + 1) = {1 / (n + 1):.3g} cannot be promised from "
         f"n = {n} held-out normal clips, and {rate:.3g} is asked for; {' or '.join(ways)}"

@@ -8,15 +8,20 @@ parallel jobs and resuming are written once, outside, for all systems.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature
+from asd.clips import Clip
 from asd.errors import UserError
+from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 State = dict[str, Any]
 """Tensors, numbers and texts, and lists and dicts of them: loaded without unpickling."""
@@ -215,6 +220,41 @@ class Embedder(Protocol):
 
     def embed(self, clips: ClipSet) -> NDArray[np.float32]:
         """Embeddings, shape (clips, dim)."""
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A system that knows where in time and frequency its scores come from.
+
+    Others are explained by occlusion, see `asd.systems.occlusion`.
+    """
+
+    def explain(self, clips: ClipSet, score: str) -> list[Explanation]:
+        """An explanation of a score of each clip, in their order."""
+
+
+@runtime_checkable
+class Referrer(Protocol):
+    """A system that compares clips with normal ones that it remembers."""
+
+    def nearest_normal(self, clips: ClipSet) -> list[Clip | None]:
+        """The nearest normal clip of each clip, its path without the folder; None if unknown."""
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A system whose score can be had as one module, for `asd export`."""
+
+    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> "nn.Module":
+        """Waveforms of shape (n, samples) to scores of shape (n,), in evaluation mode.
+
+        Made of operations that ONNX knows: no Fourier transform, no complex numbers.
+
+        Raises
+        ------
+        UserError
+            This score cannot be exported.
+        """
 
 
 @dataclass(frozen=True)

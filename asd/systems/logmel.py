@@ -8,7 +8,11 @@ from asd.schema.parameters import parameter
 from asd.schema.values import Channel, Count, NonNegative, Positive, TransformLength
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from asd.audio.features import Feature
+    from asd.audio.logmel import LogMelParameters
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,14 @@ class LogMelInput(ChannelInput):
     def feature(self) -> "Feature":
         """The feature with these parameters."""
         from asd.audio.features import LogMelFeature
+
+        return LogMelFeature(self.spectrogram(), self.channel)
+
+    def spectrogram(self) -> "LogMelParameters":
+        """The parameters of the spectrogram."""
         from asd.audio.logmel import LogMelParameters
 
-        spectrogram = LogMelParameters(
+        return LogMelParameters(
             self.n_mels,
             self.n_fft,
             self.hop_length,
@@ -69,4 +78,22 @@ class LogMelInput(ChannelInput):
             self.fmax,
             self.win_length,
         )
-        return LogMelFeature(spectrogram, self.channel)
+
+    def frame_edges_s(self, frames: int, rate_hz: int) -> "NDArray[np.float64]":
+        """Times between which frames lie, shape (frames + 1,): each about its own middle."""
+        import numpy as np
+
+        edges = np.maximum(np.arange(frames + 1, dtype=np.float64) - 0.5, 0.0)
+        return edges * (self.hop_length / rate_hz)
+
+    def band_edges_hz(self, rate_hz: int) -> "NDArray[np.float64]":
+        """Frequencies between which mel bands lie, shape (mels + 1,).
+
+        Triangles overlap: a band ends halfway, on the mel scale, to the next one's centre.
+        """
+        import librosa
+        import numpy as np
+
+        highest = rate_hz / 2 if self.fmax is None else self.fmax
+        points = librosa.mel_frequencies(2 * self.n_mels + 3, fmin=self.fmin, fmax=highest)
+        return np.asarray(points[1::2], dtype=np.float64)

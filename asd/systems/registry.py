@@ -111,6 +111,12 @@ SYSTEMS: Mapping[str, SystemEntry] = {
     for entry in (
         SystemEntry("DCASE2023T2-AE", *_AUTOENCODER, export_dir="baseline", score="MSE"),
         SystemEntry("ae", *_AUTOENCODER, export_dir="ae"),
+        SystemEntry(
+            "stats",
+            "asd.systems.statistics.system:LogMelStatistics",
+            "asd.systems.statistics.parameters:StatisticsParameters",
+            export_dir="stats",
+        ),
         SystemEntry("BiGAN", f"{_GAN}BiGAN", f"{_GAN_PARAMETERS}BiganParameters", "BiGAN"),
         SystemEntry("GAN", f"{_GAN}GAN", f"{_GAN_PARAMETERS}GanParameters", "GAN"),
         SystemEntry(

@@ -83,8 +83,10 @@ def score_groups(
         blocks = difference.view(-1, width, mels)
         counts.index_add_(0, group, counts.new_ones(len(group)))
         squares.index_add_(0, group, difference.square().mean(dim=1).double())
+        if precisions is None:
+            continue
         mean_rows.index_add_(0, group, blocks.mean(dim=1).double())
-        if precisions is None or not with_frames:
+        if not with_frames:
             continue
         for sums, inverse in zip(by_domain, (precisions.source, precisions.target), strict=True):
             sums.index_add_(0, group, squared_distances(blocks, inverse).mean(dim=1).double())

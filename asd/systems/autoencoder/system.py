@@ -1,18 +1,22 @@
 """The official autoencoder as a system."""
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature, Features
 from asd.audio.windows import rows_tensor
 from asd.errors import UserError
+from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
+from asd.systems.autoencoder.explaining import Contributions
+from asd.systems.autoencoder.exporting import AutoencoderScore
 from asd.systems.autoencoder.network import AutoencoderNetwork
 from asd.systems.autoencoder.parameters import AutoencoderParameters
 from asd.systems.autoencoder.scoring import (
@@ -52,6 +56,9 @@ log = logging.getLogger(__name__)
 _WINDOWS_AT_ONCE = 1024
 """Windows scored together: few enough to stay in memory that is reused."""
 
+_CLIPS_FOR_USUAL = 32
+"""Training clips whose mean error per mel band stands for what is usual."""
+
 
 class Autoencoder(System):
     """Reconstructs windows of log-mel frames; what it cannot reconstruct is anomalous.
@@ -73,6 +80,7 @@ class Autoencoder(System):
         self._precisions: Precisions | None = None
         self._batch_scores: Scores = {}
         self._normal: ScoreTable | None = None
+        self._usual: Scores = {}
 
     def inputs(self) -> Mapping[str, Feature]:
         return {"logmel": self.parameters.feature()}
@@ -124,6 +132,7 @@ class Autoencoder(System):
         self._precisions = invert_covariances(run.network, train[0].machine)
         self._batch_scores = self._scores_of_batches(run, data, self._precisions)
         self._normal = ScoreTable(train.clips, self.score(train))
+        self._usual = self._usual_by_band(train)
 
     def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> Scores:
         network = self._fitted()
@@ -139,6 +148,39 @@ class Autoencoder(System):
             network, precisions, rows, batches, len(clips), self.parameters.frames, with_frames
         )
         return {name: values.cpu().numpy() for name, values in scores.items()}
+
+    def explain(self, clips: ClipSet, score: str = MSE) -> list[Explanation]:
+        """What frames and mel bands add to the score of each clip, see `explaining`.
+
+        A frame lies at the middle of its samples. What is usual is the mean over training clips.
+        """
+        contributions = self._contributions(score, clips[0].machine)
+        features = clips.features(self.parameters.feature())
+        self._windows(clips, features)  # refuses clips that are too short
+        rate = features.sample_rate_hz
+        return [
+            self._explanation(contributions, rows_tensor(features.clip(i)), score, rate)
+            for i in range(len(clips))
+        ]
+
+    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:
+        """A score as a module, see `asd.systems.base.Exportable`.
+
+        Raises
+        ------
+        UserError
+            The waveforms are shorter than a window.
+        """
+        p = self.parameters
+        if p.spectrogram().frame_count(samples) < p.frames:
+            raise UserError(
+                f"{samples} samples are too few for a window of {p.frames} frames; set a longer one"
+            )
+        network = copy.deepcopy(self._fitted()).cpu()
+        precisions = None if score == MSE else invert_covariances(network, machine)
+        return AutoencoderScore(
+            network, precisions, score, p.spectrogram(), rate_hz, *self._window
+        ).eval()
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of the training clips: the baseline holds out windows, not clips."""
@@ -157,6 +199,7 @@ class Autoencoder(System):
             "network": self._fitted().state_dict(),
             "batch_scores": {n: torch.from_numpy(v) for n, v in self._batch_scores.items()},
             "normal_scores": self._normal.to_state() if self._normal else None,
+            "usual": {n: torch.from_numpy(v) for n, v in self._usual.items()},
         }
 
     def load_state(self, state: State) -> None:
@@ -170,6 +213,8 @@ class Autoencoder(System):
         self._batch_scores = {n: values.numpy() for n, values in state["batch_scores"].items()}
         normal = state["normal_scores"]
         self._normal = ScoreTable.from_state(normal) if normal else None
+        usual = state.get("usual", {})  # models made before scores were explained have none
+        self._usual = {n: values.numpy() for n, values in usual.items()}
 
     @property
     def _window(self) -> tuple[int, int]:
@@ -185,6 +230,29 @@ class Autoencoder(System):
         if self._precisions is None:
             self._precisions = invert_covariances(network, machine)
         return self._precisions
+
+    def _contributions(self, score: str, machine: str) -> Contributions:
+        network = self._fitted()
+        precisions = None if score == MSE else self._inverted(network, machine)
+        return Contributions(network, precisions, *self._window)
+
+    def _usual_by_band(self, train: ClipSet) -> Scores:
+        """Score name -> what mel bands add to it on average, shape (mels,)."""
+        features = train.features(self.parameters.feature())
+        chosen = range(0, len(train), -(-len(train) // _CLIPS_FOR_USUAL))
+        clips = [rows_tensor(features.clip(i)).to(self.torch_device) for i in chosen]
+        machine = train[0].machine
+        return {name: self._contributions(name, machine).by_band(clips, name) for name in SCORES}
+
+    def _explanation(
+        self, contributions: Contributions, frames: Tensor, score: str, rate_hz: int
+    ) -> Explanation:
+        values = contributions.of_clip(frames.to(self.torch_device), score)
+        usual = None
+        if score in self._usual:
+            usual = contributions.visits(len(frames))[:, None] * self._usual[score]
+        times_s = self.parameters.frame_edges_s(len(frames), rate_hz)
+        return Explanation(score, values, times_s, self.parameters.band_edges_hz(rate_hz), usual)
 
     def _windows(self, clips: ClipSet, features: Features) -> tuple[Tensor, Tensor]:
         """First frame and owning clip of every window, shape (windows,) each."""

@@ -179,7 +179,7 @@ class SpectrumNet(nn.Module):
 def _convolved(x: Tensor, conv: nn.Module) -> Tensor:
     """conv(x), from and to (N, positions, channels)."""
     assert isinstance(conv, nn.Conv1d)
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
         return strided_conv(x, conv.weight, conv.stride[0])
     found: Tensor = conv(x.transpose(1, 2))
     return found.transpose(1, 2)

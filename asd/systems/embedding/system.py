@@ -9,20 +9,24 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
 from asd.backends.beam import Beam
+from asd.clips import Clip
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
+from asd.systems.embedding.exporting import EmbeddingScore, backend_module
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
+from asd.systems.embedding.references import References
 from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, embed_clips
@@ -55,6 +59,7 @@ class EmbeddingSystem(System):
         self._precision = ""
         self._backends: dict[str, dict[str, Backend]] = {}
         self._normal: dict[str, ScoreTable] = {}
+        self._references: dict[str, References] = {}
         self._left_out: tuple[str, ...] = ()
 
     @property
@@ -94,7 +99,7 @@ class EmbeddingSystem(System):
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
         self._check_bands()
         embeddings = self.embed(train)
-        self._backends, self._normal = {}, {}
+        self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
             self._fit_backends(machine, train.select(members), embeddings[members])
 
@@ -154,6 +159,36 @@ class EmbeddingSystem(System):
                     scores[name][members] = backend.score(embeddings[members], section)
         return scores
 
+    def nearest_normal(self, clips: ClipSet) -> list[Clip | None]:
+        """The training clip of the same machine type whose embedding is nearest.
+
+        None of machine types whose training clips the model does not remember.
+        """
+        embeddings = self.embed(clips)
+        found: list[Clip | None] = [None] * len(clips)
+        for machine, members in clips.by_machine().items():
+            if machine in self._references:
+                near = self._references[machine].nearest(embeddings[members])
+                for i, clip in zip(members, near, strict=True):
+                    found[i] = clip
+        return found
+
+    @property
+    def input_s(self) -> float:
+        """Length of the frontend's input in seconds; 0 before training."""
+        return self._input_s
+
+    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:  # noqa: ARG002
+        """A backend's score as a module, see `asd.systems.base.Exportable`.
+
+        Raises
+        ------
+        UserError
+            There is no export of the frontend or the backend.
+        """
+        backend = backend_module(self._backends[machine][score], score)
+        return EmbeddingScore(self._fitted(), backend, samples, self._width).eval()
+
     def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of held-out training clips, see `thresholds.held_out_table`."""
         return self._normal
@@ -168,6 +203,7 @@ class EmbeddingSystem(System):
                 for machine, backends in self._backends.items()
             },
             "left_out": list(self._left_out),
+            "references": {machine: each.state() for machine, each in self._references.items()},
             "normal_scores": {machine: t.to_state() for machine, t in self._normal.items()},
         }
 
@@ -186,6 +222,8 @@ class EmbeddingSystem(System):
             self._backends[machine] = self._new_backends()
             for name, backend in self._backends[machine].items():
                 backend.load_state(_arrays(states[name]))
+        kept = state.get("references", {})  # models made before clips were remembered have none
+        self._references = {machine: References.from_state(each) for machine, each in kept.items()}
         tables = state["normal_scores"].items()
         self._normal = {machine: ScoreTable.from_state(table) for machine, table in tables}
 
@@ -339,6 +377,7 @@ class EmbeddingSystem(System):
 
     def _fit_backends(self, machine: str, clips: ClipSet, embeddings: NDArray[np.float32]) -> None:
         is_target, section = clips.is_target, clips.sections
+        self._references[machine] = References.of(clips.clips, embeddings)
         self._backends[machine] = self._new_backends()
         for name, backend in self._backends[machine].items():
             with _where(machine, name):
