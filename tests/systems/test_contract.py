@@ -43,7 +43,6 @@ def encoder_recipes():
             found[name] = (
                 f"frontend.weights=tiny_{tiny}", "input_s=0.3", "channel=left", *clusters,
                 *(learning if recipe.learns else ()),
-                *(("channel=left",) if recipe.channel == "cancellation" else ()),
             )  # fmt: skip
     return found
 
