@@ -8,4 +8,5 @@ cd "$root"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest "$@"
+# A worker per core; a file stays with one worker, as its tests share what was trained.
+exec .venv/bin/python -m pytest --numprocesses auto --dist loadfile "$@"
