@@ -22,7 +22,7 @@ from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
-from asd.systems.embedding.exporting import EmbeddingScore, backend_module
+from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
@@ -186,6 +186,7 @@ class EmbeddingSystem(System):
         UserError
             There is no export of the frontend or the backend.
         """
+        check_frontend(self.parameters.frontend.kind)
         backend = backend_module(self._backends[machine][score], score)
         return EmbeddingScore(self._fitted(), backend, samples, self._width).eval()
 
