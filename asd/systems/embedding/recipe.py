@@ -88,7 +88,10 @@ class Part:
             Says which command gets them.
         """
         if isinstance(weights := self.parameters.get("weights"), str):
-            find_weights(weights)
+            checked_weights(weights)
+        checkpoint = self.parameters.get("checkpoint")
+        if isinstance(checkpoint, str) and not Path(checkpoint).is_file():
+            raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 
 
 @dataclass(frozen=True)

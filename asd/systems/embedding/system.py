@@ -351,9 +351,11 @@ class EmbeddingSystem(System):
         return {name: backends[name].make() for name in self.score_names}
 
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        supplemental = self.parameters.supplemental
+        labels, supplemental = self.parameters.labels, self.parameters.supplemental
         classes = with_supplemental(
-            self.parameters.labels.make().classes(train, run), train.supplemental, supplemental
+            labels.make(self.parameters.channel).classes(train, run),
+            train.supplemental,
+            supplemental,
         )
         training = Training(
             self._begun,
