@@ -62,7 +62,8 @@ class KMeansLabeller(Labeller):
                 continue
             if embeddings is None:
                 features = train.features(self.feature)
-                embeddings = np.asarray(features.rows[features.starts], dtype=np.float32)
+                found = np.asarray(features.rows[features.starts], dtype=np.float32)
+                embeddings = found.reshape(len(train), -1)
             for group, chosen in _by_group(train.clips, members).items():
                 count = self.clusters["target" if group[2] == "target" else "source"]
                 clusters = k_means(embeddings[chosen], count, run.seed)
