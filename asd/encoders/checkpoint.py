@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
@@ -77,7 +78,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _torch(path: Path) -> Any:
-    with torch.serialization.safe_globals([*_numpy_numbers(), *_paths()]):
+    with torch.serialization.safe_globals([*_numpy_numbers(), *_paths()]), catch_warnings():
+        simplefilter("ignore")  # of pickles that are refused anyway
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:  # of before torch 1.6

@@ -117,10 +117,22 @@ def is_path(path_or_name: str) -> bool:
     return path_or_name.endswith(SUFFIXES) or any(sign in path_or_name for sign in separators)
 
 
-def expected_sha256(path: Path) -> str:
-    """What a file of the folder of weights must have by the catalog; "" where that is not known."""
+def checked_weights(path_or_name: str) -> Path:
+    """The file of `find_weights`, if it is the one that the catalog knows by that name.
+
+    Raises
+    ------
+    UserError
+        There is none, or its SHA-256 differs.
+    """
+    path = find_weights(path_or_name)
     known = catalog().get(path.stem)
-    return known.sha256 if known and path.parent == weights_folder() else ""
+    if known and path.parent == weights_folder() and _differs(path, known.sha256):
+        raise UserError(
+            f"{path}: has the SHA-256 {sha256_of(path)} in place of {known.sha256}; get it again: "
+            f"asd weights get {path.stem}"
+        )
+    return path
 
 
 def get_weights(

@@ -1,6 +1,7 @@
 """What holds for every encoder, and what is said of files that are none."""
 
 import doctest
+import pickle
 
 import numpy as np
 import pytest
@@ -147,6 +148,13 @@ def test_a_file_that_is_no_encoder(tmp_path, content, complaint):
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_plain_pickle_is_refused_without_a_warning(tmp_path, recwarn):
+    (tmp_path / "some.pt").write_bytes(pickle.dumps({"model": Payload()}))
+    with pytest.raises(UserError, match=r"some\.pt: "):
+        load(tmp_path / "some.pt")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04" + 99 * b"x"])
