@@ -16,6 +16,7 @@ from asd.encoders.beats import Beats, BeatsSettings
 from asd.encoders.eat import Eat, own_names
 from asd.encoders.efficientat import EfficientAt
 from asd.encoders.network import EncoderNetwork
+from asd.encoders.weights import settings_beside
 from asd.errors import UserError
 
 _AGAIN = "get it again (asd weights list), or name another"
@@ -155,7 +156,7 @@ def _eat_settings(content: Mapping[str, Any], path: Path) -> tuple[int | None, f
     model = cfg.get("model") if isinstance(cfg, Mapping) else None
     if isinstance(model, Mapping) and isinstance(model.get("d2v_multi"), Mapping):  # fine-tuned
         model = model["d2v_multi"]
-    beside = path.with_name("config.json")
+    beside = settings_beside(path)
     if not isinstance(model, Mapping) and path.suffix == ".safetensors" and beside.is_file():
         try:
             model = json.loads(beside.read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from tiny_encoders import beats, eat, efficientat
 
 from asd.encoders import encoder as encoder_module
 from asd.encoders import load
+from asd.encoders.checkpoint import read_network
+from asd.encoders.weights import add_weights
 from asd.errors import UserError
 
 KINDS = ("beats", "eat", "mn")
@@ -80,7 +82,7 @@ def test_only_eat_has_a_class_token_and_an_end(tiny_encoders, noise):
         load(tiny_encoders["beats"]).class_tokens(noise, 16000)
 
 
-def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise):
+def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise, monkeypatch):
     content = eat()["model"]
     names = {"context_encoder.norm": "pre_norm"}
     weights = {}
@@ -93,7 +95,14 @@ def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise):
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"num_heads": 2}')
     found = load(tmp_path / "model.safetensors").tokens(noise, 16000)
-    np.testing.assert_array_equal(found, load(tiny_encoders["eat"]).tokens(noise, 16000))
+    expected = load(tiny_encoders["eat"]).tokens(noise, 16000)
+    np.testing.assert_array_equal(found, expected)
+    monkeypatch.setenv("ASD_WEIGHTS", str(tmp_path / "weights"))
+    add_weights("my_eat", tmp_path / "model.safetensors", read_network)  # config.json goes along
+    np.testing.assert_array_equal(load("my_eat").tokens(noise, 16000), expected)
+    add_weights("my_eat", tiny_encoders["eat"], read_network)
+    kept = {path.name for path in (tmp_path / "weights").iterdir()} - {".my_eat.lock"}
+    assert kept == {"my_eat.pt"}
 
 
 def test_a_fine_tuned_head_changes_nothing(tmp_path, tiny_encoders, noise):
