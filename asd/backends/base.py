@@ -89,6 +89,10 @@ class Backend(ABC):
         """The fewest values that embeddings may have."""
         return 1
 
+    def members(self) -> "list[Backend]":
+        """The backends that embeddings go to: this one, or those that it is made of."""
+        return [self]
+
     def stored_names(self) -> tuple[str, ...]:
         """The arrays that this instance stores: `array_names`, unless parameters tell more."""
         return self.array_names

@@ -103,6 +103,10 @@ class ZMin(Backend):
             raise UserError("of names no backend; add one")
         self._members = [member.make() for member in self.of]
 
+    def members(self) -> list[Backend]:
+        """The backends that it is made of."""
+        return self._members
+
     @property
     def smallest_dim(self) -> int:
         """What all backends can do with."""

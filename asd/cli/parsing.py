@@ -62,6 +62,8 @@ class Parser(argparse.ArgumentParser):
             return "; machine types are given with --machine_types"
         flag = word.partition("=")[0]
         if "--model" in flags and (owners := owners_of(flag)):
+            if not any(owners_of(known) for known in flags):
+                return "; leave it out, the trained model knows its own"
             return f"; only {', '.join(owners)} have it (--model)"
         return nearest_flag(flag, flags)
 

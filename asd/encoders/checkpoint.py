@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from asd.encoders.beats import Beats, BeatsSettings
 from asd.encoders.eat import Eat, own_names
 from asd.encoders.efficientat import EfficientAt
 from asd.encoders.network import EncoderNetwork
+from asd.encoders.weights import settings_beside
 from asd.errors import UserError
 
 _AGAIN = "get it again (asd weights list), or name another"
@@ -77,7 +79,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _torch(path: Path) -> Any:
-    with torch.serialization.safe_globals([*_numpy_numbers(), *_paths()]):
+    with torch.serialization.safe_globals([*_numpy_numbers(), *_paths()]), catch_warnings():
+        simplefilter("ignore")  # of pickles that are refused anyway
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:  # of before torch 1.6
@@ -153,7 +156,7 @@ def _eat_settings(content: Mapping[str, Any], path: Path) -> tuple[int | None, f
     model = cfg.get("model") if isinstance(cfg, Mapping) else None
     if isinstance(model, Mapping) and isinstance(model.get("d2v_multi"), Mapping):  # fine-tuned
         model = model["d2v_multi"]
-    beside = path.with_name("config.json")
+    beside = settings_beside(path)
     if not isinstance(model, Mapping) and path.suffix == ".safetensors" and beside.is_file():
         try:
             model = json.loads(beside.read_text(encoding="utf-8"))

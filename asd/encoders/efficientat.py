@@ -184,6 +184,8 @@ class _Block(nn.Module):
         super().__init__()
         steps = sorted({key[len(name) + 1 :].split(".")[0] for key in weights
                         if key.startswith(f"{name}.")}, key=int)  # fmt: skip
+        if not steps:
+            raise ValueError(f"{name} is missing")
         modules: list[nn.Module] = []
         for step in steps:
             inner = f"{name}.{step}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from asd.audio.recording import resample
 from asd.encoders.checkpoint import read_network
 from asd.encoders.network import EncoderNetwork, TokenGrid
-from asd.encoders.weights import expected_sha256, find_weights, sha256_of
+from asd.encoders.weights import checked_weights, sha256_of
 from asd.errors import UserError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -118,15 +118,36 @@ class Encoder:
         UserError
             As `tokens`, or the network has no such token.
         """
-        if not self.network.has_class_token:
-            raise UserError(
-                f"{self.name}: {self.network.kind} has no class token; pool its tokens (mean)"
-            )
+        self.check_class_token()
         found = []
         for grid in self._grids(waves, rate_hz, layer):
             assert grid.class_token is not None
             found.append(_array(grid.class_token))
         return np.concatenate(found)
+
+    def check_class_token(self) -> None:
+        """Refuse a network without a class token.
+
+        Raises
+        ------
+        UserError
+            It has none.
+        """
+        if not self.network.has_class_token:
+            raise UserError(
+                f"{self.name}: {self.network.kind} has no class token; pool its tokens (mean)"
+            )
+
+    def check_layer(self, layer: int | None) -> None:
+        """Refuse the number of a layer that the network does not have.
+
+        Raises
+        ------
+        UserError
+            Says how many there are.
+        """
+        if layer is not None and not 1 <= layer <= self.layers:
+            raise UserError(f"layer: {self.name} has layers 1 to {self.layers}, got {layer}")
 
     @torch.inference_mode()
     def _grids(
@@ -134,8 +155,7 @@ class Encoder:
     ) -> list[TokenGrid]:
         if waves.ndim != 2 or len(waves) == 0:
             raise ValueError(f"waves: expected shape (clips, samples), got {waves.shape}")
-        if layer is not None and not 1 <= layer <= self.layers:
-            raise UserError(f"layer: {self.name} has layers 1 to {self.layers}, got {layer}")
+        self.check_layer(layer)
         if rate_hz != self.rate_hz:
             waves = resample(waves, rate_hz, self.rate_hz)
         self._check_length(waves.shape[1])
@@ -193,14 +213,8 @@ def load(
     UserError
         There are no such weights, or the file is not what it should be.
     """
-    path = find_weights(str(path_or_name))
+    path = checked_weights(str(path_or_name))
     name = path.name if Path(path_or_name).suffix else str(path_or_name)
-    digest, expected = sha256_of(path), expected_sha256(path)
-    if expected and digest != expected:
-        raise UserError(
-            f"{path}: has the SHA-256 {digest} in place of {expected}; get it again: "
-            f"asd weights get {path.stem}"
-        )
     network = read_network(path)
     precision: Any = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     if precision == "auto":
@@ -210,7 +224,7 @@ def load(
         raise ValueError(f"dtype: expected float32, bfloat16 or auto, got {dtype}")
     if precision == "bfloat16":
         _multiply_in_bfloat16(network)
-    return Encoder(name, digest, network.to(torch.device(device)), precision)
+    return Encoder(name, sha256_of(path), network.to(torch.device(device)), precision)
 
 
 def _multiply_in_bfloat16(network: EncoderNetwork) -> None:

@@ -22,7 +22,8 @@ Take = Literal["tokens", "class"]
 class EncoderFeature:
     """Tokens of a frozen encoder, pooled or as they are.
 
-    Pooled: one row for each clip, of shape (1, vectors * width). Not pooled: (time, bands, dim).
+    Pooled: one row for each clip, of shape (1, vectors, width), see `Pooling.shape`. A class token:
+    (1, dim). Not pooled: (time, bands, dim).
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ class EncoderFeature:
             "channel": plain_channel(self.channel),
             "seconds": self.seconds,
             "precision": self.resolved,
+            "layout": "vectors, width",
         }
 
     @property
@@ -72,14 +74,17 @@ class EncoderFeature:
         """Clips that are computed together."""
         return self._encoder.clips_at_once
 
-    @property
-    def vectors(self) -> int:
-        """Vectors side by side in a pooled clip: the encoder's bands, or one."""
-        return self.pooling.shape(self._encoder.bands, self._encoder.dim)[0] if self.pooling else 1
-
     def prepare(self, rate_hz: int) -> None:  # noqa: ARG002 - any rate will do
-        """Load the weights."""
-        _ = self._encoder
+        """Load the weights.
+
+        Raises
+        ------
+        UserError
+            They cannot be used, or have no such layer or token.
+        """
+        self._encoder.check_layer(self.layer)
+        if self.take == "class":
+            self._encoder.check_class_token()
 
     def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         return self.compute_many([wave], rate_hz)[0]
@@ -124,7 +129,7 @@ class EncoderFeature:
         tokens = self._encoder.tokens(waves, rate_hz, self.layer)
         if self.pooling is None:
             return tokens
-        pooled: NDArray[np.float32] = self.pooling(torch.from_numpy(tokens)).flatten(1).numpy()
+        pooled: NDArray[np.float32] = self.pooling(torch.from_numpy(tokens)).numpy()
         return pooled[:, None]
 
 

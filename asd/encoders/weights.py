@@ -117,10 +117,22 @@ def is_path(path_or_name: str) -> bool:
     return path_or_name.endswith(SUFFIXES) or any(sign in path_or_name for sign in separators)
 
 
-def expected_sha256(path: Path) -> str:
-    """What a file of the folder of weights must have by the catalog; "" where that is not known."""
+def checked_weights(path_or_name: str) -> Path:
+    """The file of `find_weights`, if it is the one that the catalog knows by that name.
+
+    Raises
+    ------
+    UserError
+        There is none, or its SHA-256 differs.
+    """
+    path = find_weights(path_or_name)
     known = catalog().get(path.stem)
-    return known.sha256 if known and path.parent == weights_folder() else ""
+    if known and path.parent == weights_folder() and _differs(path, known.sha256):
+        raise UserError(
+            f"{path}: has the SHA-256 {sha256_of(path)} in place of {known.sha256}; get it again: "
+            f"asd weights get {path.stem}"
+        )
+    return path
 
 
 def get_weights(
@@ -147,15 +159,17 @@ def get_weights(
             f"weights {name!r} are unknown{nearest(name, catalog())}; choose from "
             f"{', '.join(catalog())}; a file of your own: asd weights add NAME FILE"
         )
-    folder = weights_folder()
-    with exclusive_lock(folder / f".{name}.lock", "download"):
-        target = folder / known.file_name
-        if target.is_file():
-            if not _differs(target, known.sha256):
-                log.info("%s: already there", target)
-                return target
-            log.warning("%s: is not the file that it should be; getting it again", target)
+    with exclusive_lock(weights_folder() / f".{name}.lock", "download"):
+        kept = kept_weights().get(name)
+        target = weights_folder() / known.file_name
+        if kept is not None:
+            if not _differs(kept, known.sha256):
+                log.info("%s: already there", kept)
+                return kept
+            log.warning("%s: is not the file that it should be; getting it again", kept)
         _fetch(known, target, check, patience or RetryPolicy())
+        for other in _same_name(target):
+            other.unlink()
     log.info("%s: %s, licence %s", target, known.kind, known.licence)
     return target
 
@@ -190,6 +204,7 @@ def add_weights(name: str, file: Path, check: Callable[[Path], object]) -> Path:
     with exclusive_lock(target.with_name(f".{name}.lock"), "copying"):
         with write_aside(target) as aside:
             shutil.copyfile(file, aside)
+        _copy_settings(file, settings_beside(target))
         for other in _same_name(target):
             other.unlink()
     log.info("%s: added", target)
@@ -236,6 +251,16 @@ def described(name: str) -> str:
     return "\n".join(f"{key + ':':12} {value}" for key, value in facts)
 
 
+def settings_beside(path: Path) -> Path:
+    """Where settings lie that a file of weights does not hold itself: config.json, as published.
+
+    In the folder of weights there are many, so they go by the name of the weights.
+    """
+    named = path.with_suffix(".json")
+    is_kept = path.parent == weights_folder()
+    return named if is_kept or named.is_file() else path.with_name("config.json")
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal; taken once for each state of the file."""
     state = path.stat()
@@ -253,6 +278,15 @@ def _sha256(path: Path, _size: int, _changed_ns: int) -> str:
 
 def _differs(path: Path, sha256: str) -> bool:
     return bool(sha256) and sha256_of(path) != sha256
+
+
+def _copy_settings(file: Path, target: Path) -> None:
+    settings = settings_beside(file)
+    if file.suffix == ".safetensors" and settings.is_file():
+        with write_aside(target) as aside:
+            shutil.copyfile(settings, aside)
+    else:  # those of what had this name before
+        target.unlink(missing_ok=True)
 
 
 def _same_name(target: Path) -> Iterable[Path]:

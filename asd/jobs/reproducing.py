@@ -28,19 +28,28 @@ class PublishedScore:
     published: float
     source: str
     flags: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
     @property
     def command(self) -> str:
         """The command that makes our score."""
-        flags = " ".join(f"--{name} {value}" for name, value in self.flags.items())
-        return f"asd run -{self.split[0]} --dataset {self.dataset} {flags} --score {self.score}"
+        words = [f"--{name} {value}" for name, value in self.flags.items()]
+        words += [f"--set {text}" for text in self._set_values]
+        start = f"asd run -{self.split[0]} --dataset {self.dataset}"
+        return " ".join([start, *words, f"--score {self.score}"])
 
     def config(self, flags: Mapping[str, Any]) -> Config:
         """The run, with flags about folders and how the work is done; it makes no decisions."""
         own = {"dataset": self.dataset, "score": self.score, "export_dir": self.name}
         own |= {**self.flags, "decision_threshold": "none"}
-        return load_config(None, {**flags, **own}, self.split, use_default_file=False)
+        return load_config(
+            None, {**flags, **own}, self.split, self._set_values, use_default_file=False
+        )
+
+    @property
+    def _set_values(self) -> list[str]:
+        return [f"{key}={value}" for key, value in self.settings.items()]
 
 
 @cache

@@ -1,6 +1,7 @@
 """What holds for every encoder, and what is said of files that are none."""
 
 import doctest
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from tiny_encoders import beats, eat, efficientat
 
 from asd.encoders import encoder as encoder_module
 from asd.encoders import load
+from asd.encoders.checkpoint import read_network
+from asd.encoders.weights import add_weights
 from asd.errors import UserError
 
 KINDS = ("beats", "eat", "mn")
@@ -79,7 +82,7 @@ def test_only_eat_has_a_class_token_and_an_end(tiny_encoders, noise):
         load(tiny_encoders["beats"]).class_tokens(noise, 16000)
 
 
-def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise):
+def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise, monkeypatch):
     content = eat()["model"]
     names = {"context_encoder.norm": "pre_norm"}
     weights = {}
@@ -92,7 +95,14 @@ def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise):
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"num_heads": 2}')
     found = load(tmp_path / "model.safetensors").tokens(noise, 16000)
-    np.testing.assert_array_equal(found, load(tiny_encoders["eat"]).tokens(noise, 16000))
+    expected = load(tiny_encoders["eat"]).tokens(noise, 16000)
+    np.testing.assert_array_equal(found, expected)
+    monkeypatch.setenv("ASD_WEIGHTS", str(tmp_path / "weights"))
+    add_weights("my_eat", tmp_path / "model.safetensors", read_network)  # config.json goes along
+    np.testing.assert_array_equal(load("my_eat").tokens(noise, 16000), expected)
+    add_weights("my_eat", tiny_encoders["eat"], read_network)
+    kept = {path.name for path in (tmp_path / "weights").iterdir()} - {".my_eat.lock"}
+    assert kept == {"my_eat.pt"}
 
 
 def test_a_fine_tuned_head_changes_nothing(tmp_path, tiny_encoders, noise):
@@ -147,6 +157,13 @@ def test_a_file_that_is_no_encoder(tmp_path, content, complaint):
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_plain_pickle_is_refused_without_a_warning(tmp_path, recwarn):
+    (tmp_path / "some.pt").write_bytes(pickle.dumps({"model": Payload()}))
+    with pytest.raises(UserError, match=r"some\.pt: "):
+        load(tmp_path / "some.pt")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04" + 99 * b"x"])

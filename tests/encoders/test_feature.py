@@ -23,11 +23,11 @@ def test_pooled_values_are_those_of_the_encoder(feature, make_clips, tmp_path, t
     clips = make_clips(8000, 16000, 8000)
     found = load_features(clips, feature, tmp_path / "features", 1)
     encoder = load(tiny_beats)
-    assert found.rows.shape == (3, 1, 16)[::2]
+    assert found.rows.shape == (3, 1, 16)
     for number, clip in enumerate(clips):
         wave = store.decode_recording(clip.path.read_bytes(), clip.path).wave
         expected = encoder.tokens(wave[:1], 16000).mean((0, 1, 2))
-        np.testing.assert_allclose(found.clip(number)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(found.clip(number)[0, 0], expected, atol=1e-5)
 
 
 def test_values_are_computed_once(feature, make_clips, tmp_path, monkeypatch):
@@ -73,7 +73,7 @@ def test_tokens_and_bands_have_their_shapes(make_clips, tmp_path, tiny_encoders)
     assert found.lengths.tolist() == [6, 3]
     assert found.clip(0).shape == (6, 8, 16)
     bands = EncoderFeature(str(tiny_encoders["mn"]), Rdp(over="band"), precision="float32")
-    assert load_features(clips, bands, tmp_path, 1).clip(1).shape == (1, 4 * 48)
+    assert load_features(clips, bands, tmp_path, 1).clip(1).shape == (1, 4, 48)
     one = EncoderFeature(str(tiny_encoders["eat"]), take="class", precision="float32")
     assert load_features(clips, one, tmp_path, 1).clip(1).shape == (1, 16)
 
@@ -94,6 +94,22 @@ def test_recordings_give_the_same_values(feature, make_clips, tmp_path):
     found = asd.recordings([clip.path for clip in clips]).features(feature)
     expected = load_features(clips, feature, tmp_path / "features", 1)
     np.testing.assert_allclose(found.rows, expected.rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"layer": 9}, r"^layer: .* has layers 1 to 2, got 9"),
+        ({"take": "class"}, r"^.*beats\.pt: BEATs has no class token; pool its tokens"),
+    ],
+)
+def test_what_an_encoder_lacks_is_no_clips_fault(
+    wrong, complaint, make_clips, tmp_path, tiny_encoders
+):
+    wanted = EncoderFeature(str(tiny_encoders["beats"]), precision="float32", **wrong)
+    with pytest.raises(UserError, match=complaint) as caught:
+        load_features(make_clips(16000), wanted, tmp_path / "features", 1)
+    assert ".wav" not in str(caught.value)
 
 
 def test_a_clip_that_is_too_short_is_named(feature, make_clips, tmp_path):

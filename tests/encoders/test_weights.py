@@ -143,6 +143,18 @@ def test_a_damaged_file_is_told_and_fetched_again(server, known, tiny_beats, fol
     assert load("tiny").dim == 16
 
 
+def test_a_file_of_another_ending_counts_and_is_replaced(server, known, tiny_beats, folder):
+    known("/right")
+    server.files["/right"] = tiny_beats.read_bytes()
+    folder.mkdir()
+    (folder / "tiny.pth").write_bytes(tiny_beats.read_bytes())
+    assert get_weights("tiny", read_network, HASTY) == folder / "tiny.pth"
+    assert server.asked == []
+    (folder / "tiny.pth").write_bytes(tiny_beats.read_bytes()[:-9])
+    get_weights("tiny", read_network, HASTY)
+    assert files_in(folder) == ["tiny.pt"]
+
+
 def test_without_a_known_hash_the_file_must_be_an_encoder(server, known, folder):
     known("/page", sha256="")
     server.files["/page"] = b"<html>please sign in</html>"

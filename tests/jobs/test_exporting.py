@@ -88,6 +88,7 @@ BACKENDS = [
     ("kmeans", {"n_clusters": 3}), ("kmeans", {"n_clusters": 3, "unit_centres": False}),
     ("rescaled_knn", {}), ("rescaled_knn", {"form": "difference", "k": 2}),
     ("rescaled_knn", {"form": "varmin", "metric": "euclidean"}),
+    ("rescaled_knn", {"form": "plain"}), ("rescaled_knn", {"form": "log_varmin", "k_density": 1}),
     ("domain_scaled_knn", {}), ("domain_scaled_knn", {"by": "standard"}),
     ("mahalanobis", {}), ("mahalanobis", {"metric": "cosine"}),
 ]  # fmt: skip
@@ -227,6 +228,14 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_no_file(model, recipe, f
         export(model, path, [], ExportOptions(machine="valve"))
     with pytest.raises(UserError, match="320 samples are too few for a window of 5 frames"):
         export(model, path, [], ExportOptions(window_s=0.02))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_cannot_be_exported_whatever_the_backend(fan, tiny_encoders, tmp_path):
+    weights = {"frontend.weights": str(tiny_encoders["beats"])}
+    made = asd.create("raw_beats", **weights, input_s=1.0).fit(fan.train, progress=False)
+    with pytest.raises(UserError, match=r"^the frontend FrozenEncoder cannot be exported"):
+        export(made, tmp_path / "fan.onnx", [], ExportOptions("KNN"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -272,6 +272,28 @@ def test_without_weights_nothing_is_begun(name, flags, tmp_path, asd, monkeypatc
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("name", ["raw_beats", "dis_beats_scac_trainable", "dis_beats_2026"])
+def test_other_weights_than_the_catalogs_are_refused(
+    name, flags, tmp_path, tiny_beats, asd, monkeypatch
+):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "beats_iter3.pt").write_bytes(tiny_beats.read_bytes())
+    monkeypatch.setenv("ASD_WEIGHTS", str(folder))
+    outcome = asd("train", *flags, "--model", name, "--channel", "left")
+    assert "beats_iter3.pt: has the SHA-256 " in outcome.complaint
+    assert outcome.complaint.endswith("get it again: asd weights get beats_iter3")
+    assert not (tmp_path / "features").exists()
+
+
+def test_a_checkpoint_that_is_not_there_stops_before_any_work(flags, tiny_beats, tmp_path, asd):
+    given = (f"frontend.weights={tiny_beats}", "frontend.checkpoint=nowhere/last.ckpt")
+    sets = [word for text in given for word in ("--set", text)]
+    outcome = asd("train", *flags, "--model", "dis_beats_scac_trainable", *sets)
+    assert outcome.complaint.endswith("nowhere/last.ckpt: no such checkpoint; check the path")
+    assert not (tmp_path / "features").exists()
+
+
 FROZEN = """\
 input_s: whole
 frontend: {{class: FrozenEncoder, weights: {weights}, pooling: {{class: rdp, over: band}}}}
@@ -281,6 +303,7 @@ backends:
 
 
 def test_a_frozen_encoder_computes_each_clip_once(flags, recipe, tiny_encoders, asd, monkeypatch):
+    from asd.encoders import feature
     from asd.encoders.feature import EncoderFeature
 
     computed, compute = [], EncoderFeature.compute_many
@@ -289,11 +312,16 @@ def test_a_frozen_encoder_computes_each_clip_once(flags, recipe, tiny_encoders, 
         computed.append(len(waves))
         return compute(self, waves, rate_hz)
 
+    def unknown(*_):
+        raise AssertionError("the encoder is loaded again")
+
     monkeypatch.setattr(EncoderFeature, "compute_many", counted)
     path = recipe(FROZEN.format(weights=tiny_encoders["beats"]))
     assert asd("run", *flags, *DECIDE, "--model", path).status == 0
     once = sum(computed)
     assert once == 48  # 12 training and 12 test clips of each machine type
+    feature._loaded.cache_clear()
+    monkeypatch.setattr(feature, "load", unknown)
     assert asd("run", *flags, *DECIDE, "--model", path).status == 0
     assert sum(computed) == once
     text = FROZEN.format(weights=tiny_encoders["beats"]).replace("8}", "8, metric: euclidean}")

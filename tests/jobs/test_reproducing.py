@@ -38,6 +38,13 @@ def test_the_table_is_listed_with_commands(asd):
     )
 
 
+def test_settings_are_part_of_the_command_and_of_the_run():
+    row = published_scores()["dis_beats_2026_near_dev"]
+    assert " --channel left --set labels.channel=cancellation --score " in row.command
+    system = row.config({}).system
+    assert (system.channel, system.labels.parameters["channel"]) == ("left", "cancellation")
+
+
 def test_what_is_missing_is_told_with_the_commands_that_get_it(asd, tmp_path, monkeypatch):
     monkeypatch.setenv("ASD_WEIGHTS", str(tmp_path))
     outcome = asd("reproduce", "free_beats_2025_dev", "--dataset_directory", tmp_path)

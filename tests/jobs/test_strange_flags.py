@@ -25,6 +25,13 @@ def test_a_flag_that_only_other_systems_have_is_refused_and_they_are_named(compl
         )
 
 
+def test_a_command_that_takes_no_systems_flags_says_that_the_model_knows(complaint):
+    assert complaint("embed -d --out e.npz", "--model", "free_mn", "--channel", "left") == (
+        "unknown argument '--channel'; leave it out, the trained model knows its own; see asd "
+        "embed --help"
+    )
+
+
 def test_who_has_a_flag():
     assert {"DCASE2023T2-AE", "ae", "BiGAN", "GAN"} <= set(owners_of("--n_mels"))
     assert {"BiGAN", "GAN"} <= set(owners_of("--w"))

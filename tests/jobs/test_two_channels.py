@@ -122,6 +122,11 @@ def test_clips_of_one_channel_are_refused_by_name(shared_tiny, tmp_path, asd):
             "bands is 4, but the frontend's embeddings are of 8; set bands: 8",
         ),
         ("over: band", "over: tokens", "embeddings are of 1; pool them with over: band"),
+        (
+            "{class: beam, bands: 8, metric: cosine, form: varmin, k: 1, k_density: 4}",
+            "{class: z_min, of: [knn, {class: beam, bands: 4}]}",
+            "bands is 4, but the frontend's embeddings are of 8; set bands: 8",
+        ),
     ],
 )
 def test_bands_that_are_not_the_encoders_are_refused(

@@ -31,7 +31,7 @@ class KMeansLabeller(Labeller):
     pooling
         How its tokens become an embedding.
     channel
-        What it hears of a clip.
+        What it hears of a clip; null in a recipe is what the recipe hears, else "left".
     source_clusters, target_clusters
         Clusters of a section's source and target clips; no more than there are clips.
     """
@@ -41,12 +41,13 @@ class KMeansLabeller(Labeller):
         *,
         weights: str,
         pooling: Pooling = Mean(),  # noqa: B008 - it is frozen
-        channel: Channel = "left",
+        channel: Channel | None = None,
         source_clusters: Count = 7,
         target_clusters: Count = 1,
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.feature = EncoderFeature(weights, pooling, channel=channel, device=device)
+        heard = "left" if channel is None else channel
+        self.feature = EncoderFeature(weights, pooling, channel=heard, device=device)
         self.clusters = {"source": source_clusters, "target": target_clusters}
 
     def classes(self, train: ClipSet, run: Run) -> TrainingClasses:
@@ -61,7 +62,8 @@ class KMeansLabeller(Labeller):
                 continue
             if embeddings is None:
                 features = train.features(self.feature)
-                embeddings = np.asarray(features.rows[features.starts], dtype=np.float32)
+                found = np.asarray(features.rows[features.starts], dtype=np.float32)
+                embeddings = found.reshape(len(train), -1)
             for group, chosen in _by_group(train.clips, members).items():
                 count = self.clusters["target" if group[2] == "target" else "source"]
                 clusters = k_means(embeddings[chosen], count, run.seed)

@@ -117,16 +117,33 @@ def _with_scales(frontend: Frontend) -> Frontend:
     return frontend.requires_grad_(False)
 
 
+def check_frontend(kind: str) -> None:
+    """Refuse frontends that there is no export of, told by the class that a recipe names.
+
+    Raises
+    ------
+    UserError
+        There is none, whatever the backend.
+    """
+    exported = [SpectralNetwork.__name__, PooledSpectrogram.__name__]
+    if kind not in exported:
+        raise UserError(
+            f"the frontend {kind} cannot be exported, {' and '.join(exported)} can; asd embed "
+            "writes embeddings, asd score needs the detector itself"
+        )
+
+
 def _spectra(frontend: Frontend, width: int) -> nn.Module:
     if type(frontend) is SpectralNetwork:
         return BranchSpectra(frontend, width)
-    if type(frontend) is PooledSpectrogram:
-        return MelMagnitudes(frontend)
-    raise UserError(f"the frontend {type(frontend).__name__} cannot be exported")
+    assert type(frontend) is PooledSpectrogram
+    return MelMagnitudes(frontend)
 
 
 class NearestReferences(nn.Module):
     """Mean of the k smallest of scale · distance - offset, then (mean - shift) / unit.
+
+    With `is_log`, the mean of their logarithms.
 
     Parameters
     ----------
@@ -147,9 +164,11 @@ class NearestReferences(nn.Module):
         offset: Array | None = None,
         shift: float = 0.0,
         unit: float = 1.0,
+        is_log: bool = False,
     ) -> None:
         super().__init__()
         self.metric, self.k, self.shift, self.unit = metric, k, shift, unit
+        self.is_log = is_log
         centre = references.mean(axis=0)
         centred = references - centre
         self.register_buffer("centre", _single(centre))
@@ -173,6 +192,8 @@ class NearestReferences(nn.Module):
         chosen = values.topk(self.k, dim=1, largest=False).indices
         exact = (rows[:, None] - references[chosen]).square().sum(dim=2)
         values = self._measure(exact) * scale[chosen] - offset[chosen]
+        if self.is_log:
+            values = values.clamp_min(SMALLEST_DENSITY).log()
         return (values.mean(dim=1) - self.shift) / self.unit
 
     def _measure(self, squared: Tensor) -> Tensor:
@@ -261,10 +282,13 @@ def _nearest_centre(backend: KMeans, references: Array) -> NearestReferences:
 
 
 def _rescaled(backend: RescaledKnn, references: Array, local: Array) -> NearestReferences:
-    if backend.form != "ratio":
+    if backend.form == "plain":
+        return NearestReferences(references, backend.metric, backend.k)
+    if backend.form in ("difference", "varmin"):
         return NearestReferences(references, backend.metric, backend.k, offset=local)
     local = local.clip(SMALLEST_DENSITY * local.mean()) if local.any() else local + 1
-    return NearestReferences(references, backend.metric, backend.k, scale=1 / local)
+    is_log = backend.form == "log_varmin"
+    return NearestReferences(references, backend.metric, backend.k, scale=1 / local, is_log=is_log)
 
 
 def _domain_scaled(backend: DomainScaledKnn, arrays: dict[str, Array]) -> list[nn.Module]:

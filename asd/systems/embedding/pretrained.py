@@ -13,7 +13,7 @@ from asd.encoders.encoder import Precision, check_length
 from asd.encoders.feature import EncoderFeature, Take, key_of_file
 from asd.encoders.lora import add_lora
 from asd.encoders.pooling import Mean, Pooling
-from asd.encoders.weights import find_weights
+from asd.encoders.weights import checked_weights
 from asd.errors import UserError
 from asd.schema.values import Count, Positive
 from asd.systems.base import State
@@ -168,15 +168,18 @@ class AdaptedEncoder(Frontend):
         checkpoint: str | None = None,
     ) -> None:
         super().__init__((width,))
-        network = read_network(find_weights(weights))
-        _check_input(network.rate_hz, sample_rate_hz, weights)
-        check_length(network, weights, samples)
-        if pool == "class" and not network.has_class_token:
-            raise UserError(f"pool: {weights} ({network.kind}) has no class token; set mean")
+        network = read_network(checked_weights(weights))
         if not add_lora(network, network.adapted, rank, alpha):
             raise UserError(
                 f"{weights}: {network.kind} has no layers for LoRA; choose weights of BEATs or EAT"
             )
+        if pool == "class" and not network.has_class_token:
+            raise UserError(f"pool: {weights} ({network.kind}) has no class token; set mean")
+        _check_input(network.rate_hz, sample_rate_hz, weights)
+        try:
+            check_length(network, weights, samples)
+        except UserError as error:
+            raise UserError(f"the input (input_s, or the longest clip) {error}") from None
         self.network = network
         self.pool = AttentiveStatistics(network.dim) if pool == "attentive_statistics" else None
         self.projection = nn.Linear(network.dim, width)

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 
 from asd.backends import BACKENDS, backend_class, make_backend
 from asd.backends.base import Backend
-from asd.encoders.weights import find_weights, is_path
+from asd.encoders.weights import checked_weights, is_path
 from asd.errors import UserError
 from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
@@ -80,7 +80,7 @@ class Part:
         return {"class": self.kind, **self.parameters}
 
     def check(self) -> None:
-        """Refuse weights that are not here.
+        """Refuse weights and checkpoints that are not here, or not what the catalog knows.
 
         Raises
         ------
@@ -88,7 +88,10 @@ class Part:
             Says which command gets them.
         """
         if isinstance(weights := self.parameters.get("weights"), str):
-            find_weights(weights)
+            checked_weights(weights)
+        checkpoint = self.parameters.get("checkpoint")
+        if isinstance(checkpoint, str) and not Path(checkpoint).is_file():
+            raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,13 @@ class LabelRecipe(Part):
         kind, parameters = _read_part(node, entries, LABELLERS, Labeller, "labeller")
         return cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
 
-    def make(self) -> Labeller:
-        """The labeller."""
+    def make(self, channel: str) -> Labeller:
+        """The labeller; one that listens hears `channel` if its parameters name none."""
         found: Callable[..., Labeller] = _class_of(self.kind, LABELLERS, Labeller, "labeller")
-        return found(**self.parameters)
+        parameters = dict(self.parameters)
+        if found is KMeansLabeller and parameters.get("channel") is None:
+            parameters["channel"] = channel
+        return found(**parameters)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
 from asd.systems.embedding.crops import Waves
-from asd.systems.embedding.exporting import EmbeddingScore, backend_module
+from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
@@ -97,7 +97,7 @@ class EmbeddingSystem(System):
             self._precision = own.precision
         else:
             self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
-        self._check_bands()
+        self._check_bands(train)
         embeddings = self.embed(train)
         self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
@@ -126,6 +126,7 @@ class EmbeddingSystem(System):
         found: NDArray[np.float32]
         if self._frozen is not None:
             found = np.array(features.rows[features.starts], dtype=np.float32)
+            found = found.reshape(len(clips), -1)
         else:
             waves = Waves.place(features, self.torch_device)
             found = embed_clips(self._fitted(), waves, self._width, self.torch_device).numpy()
@@ -186,6 +187,7 @@ class EmbeddingSystem(System):
         UserError
             There is no export of the frontend or the backend.
         """
+        check_frontend(self.parameters.frontend.kind)
         backend = backend_module(self._backends[machine][score], score)
         return EmbeddingScore(self._fitted(), backend, samples, self._width).eval()
 
@@ -314,7 +316,7 @@ class EmbeddingSystem(System):
             log.warning("%s; it is left out, the others are trained", reason)
         return tuple(reasons)
 
-    def _check_bands(self) -> None:
+    def _check_bands(self, train: ClipSet) -> None:
         """Refuse a backend that would cut embeddings of an encoder elsewhere than at its bands.
 
         Raises
@@ -323,19 +325,20 @@ class EmbeddingSystem(System):
             Names the backend, and how many bands there are.
         """
         if self._frozen is not None:
-            heard = self._input(self.parameters.channel)
-            vectors = heard.vectors if isinstance(heard, EncoderFeature) else 1
+            values = train.features(self._input(self.parameters.channel)).rows
+            vectors = values.shape[1] if values.ndim == 3 else 1
         elif isinstance(self._frontend, AdaptedEncoder):
             vectors = self._frontend.vectors
         else:
             return
         for name, backend in self._new_backends().items():
-            if isinstance(backend, Beam) and backend.bands != vectors:
-                hint = f"set bands: {vectors}" if vectors > 1 else "pool them with over: band"
-                raise UserError(
-                    f"backends.{name}: bands is {backend.bands}, but the frontend's embeddings are "
-                    f"of {vectors}; {hint}"
-                )
+            for each in backend.members():
+                if isinstance(each, Beam) and each.bands != vectors:
+                    hint = f"set bands: {vectors}" if vectors > 1 else "pool them with over: band"
+                    raise UserError(
+                        f"backends.{name}: bands is {each.bands}, but the frontend's embeddings "
+                        f"are of {vectors}; {hint}"
+                    )
 
     def _tell_idle_smote(self, train: ClipSet) -> None:
         machines = {
@@ -350,9 +353,11 @@ class EmbeddingSystem(System):
         return {name: backends[name].make() for name in self.score_names}
 
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        supplemental = self.parameters.supplemental
+        labels, supplemental = self.parameters.labels, self.parameters.supplemental
         classes = with_supplemental(
-            self.parameters.labels.make().classes(train, run), train.supplemental, supplemental
+            labels.make(self.parameters.channel).classes(train, run),
+            train.supplemental,
+            supplemental,
         )
         training = Training(
             self._begun,

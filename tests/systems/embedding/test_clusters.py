@@ -11,6 +11,7 @@ from asd.clips import Clip
 from asd.systems.embedding.clusters import KMeansLabeller, k_means
 from asd.systems.embedding.recipe import parse_recipe
 from asd.systems.memory_run import MemoryRun
+from asd.systems.registry import find_system
 
 
 def clips():
@@ -75,6 +76,12 @@ backends: {KNN: {class: knn}}
 """
     (tmp_path / "mine.pt").touch()
     recipe = parse_recipe(text, str(tmp_path / "recipe.yaml"))
-    feature = recipe.labels.make().feature
+    feature = recipe.labels.make("left").feature
     assert feature.weights == str(tmp_path / "mine.pt")
     assert feature.channel == "cancellation"
+
+
+def test_clusters_are_of_what_the_recipe_hears_unless_it_names_another_channel():
+    recipe = find_system("dis_beats_2026").defaults()
+    for channel in ("left", "subtraction"):
+        assert recipe.labels.make(channel).feature.channel == channel
