@@ -56,6 +56,11 @@ def steady_output() -> Iterator[SteadyOutput]:
             streams.err.flush()
 
 
+def has_lost_reader(stream: TextIO) -> bool:
+    """Whether what is written to a stream of `steady_output` is dropped since a fault."""
+    return isinstance(stream, _SteadyStream) and stream.raw_file.fault is not None
+
+
 class _SteadyFile(io.FileIO):
     """An unbuffered file that takes all that is written; after the first fault, to drop it."""
 

@@ -41,6 +41,11 @@ def shown(text: object) -> str:
     )
 
 
+def utf8_name(name: object) -> str:
+    """A name as UTF-8 can hold it; bytes that are none are escaped, all else stays."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def one_line(text: object) -> str:
     """A text as a line of a message, without the middle if it is very long.
 

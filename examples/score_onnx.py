@@ -33,4 +33,4 @@ for path in sys.argv[2:]:
     windows = np.stack([samples[start : start + size] for start in starts])
     (scores,) = session.run(["score"], {"waveform": windows})
     score = scores.mean()
-    print(f"{path},{score:.6g},{int(score > float(facts['threshold']))}")
+    print(f"{path},{score:.6g},{int(score > float(facts['recording_threshold']))}")

@@ -166,6 +166,11 @@ def is_finite(values: NDArray[Any]) -> bool:
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
+def can_resample(rate_hz: int, wanted_hz: int) -> bool:
+    """Whether two sampling rates are near enough for one to be brought to the other."""
+    return 1 / _MOST_TIMES <= wanted_hz / rate_hz <= _MOST_TIMES
+
+
 def resample(wave: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray[np.float32]:
     """A waveform of shape (channels, samples) at another sampling rate.
 
@@ -180,7 +185,7 @@ def resample(wave: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray
     """
     import soxr  # loaded only where it is needed
 
-    if not 1 / _MOST_TIMES <= wanted_hz / rate_hz <= _MOST_TIMES:
+    if not can_resample(rate_hz, wanted_hz):
         raise UserError(
             f"is sampled at {rate_hz} Hz, it says, which cannot be brought to {wanted_hz} Hz; "
             "replace it, or mend its header"

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asd.cli.monitoring import add_false_alarms
+from asd.cli.outputs import check_output
 from asd.cli.parsing import add_command
 from asd.errors import UserError
 
@@ -33,8 +35,10 @@ def add_commands(commands: Any) -> None:
                          help="machine type, where the detector knows several")  # fmt: skip
     command.add_argument("--window", type=_positive, metavar="SECONDS",
                          help="length of the input (default: the detector's, or 10)")  # fmt: skip
-    command.add_argument("--decision_threshold", type=_share, default=0.9, metavar="QUANTILE",
-                         help="decide by this quantile of normal scores (default: .9)")  # fmt: skip
+    command.add_argument("--decision_threshold", type=_share, metavar="QUANTILE",
+                         help="decide by this quantile of normal scores (default: .9; of a "
+                         "detector of asd learn, as asd score decides)")  # fmt: skip
+    add_false_alarms(command)
     command.add_argument("--int8", action="store_true",
                          help="compute the autoencoder's network with 8-bit numbers")  # fmt: skip
 
@@ -60,11 +64,13 @@ def _number(flag: str, text: str, wanted: str, fits: Any) -> float:
 
 
 def _export(args: argparse.Namespace) -> None:
+    check_output("--onnx", args.onnx, [args.model])
     from asd.detector import Detector
     from asd.jobs.exporting import ExportOptions, export
 
-    options = ExportOptions(
-        args.score, args.machine, args.window, args.decision_threshold, args.int8
-    )
+    if args.false_alarms is not None and args.decision_threshold is not None:
+        raise UserError("--decision_threshold: says the same as --false_alarms; leave one out")
+    quantile = args.decision_threshold if args.false_alarms is None else 1 - args.false_alarms
+    options = ExportOptions(args.score, args.machine, args.window, quantile, args.int8)
     report = export(Detector.load(args.model), args.onnx, args.clips, options)
     print("\n".join(report.lines()))

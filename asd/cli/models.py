@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asd.cli.outputs import check_output
 from asd.cli.parsing import (
     add_command,
     add_config,
@@ -140,13 +141,20 @@ def _test(args: argparse.Namespace) -> None:
     config = read_config(args)
     if config.train_only:
         raise UserError("--train_only: contradicts test; use asd train")
+    _check_page(args)
     from asd.jobs.pipeline import test
 
     test(config, args.page)
 
 
+def _check_page(args: argparse.Namespace) -> None:
+    if args.page is not None:
+        check_output("--page", args.page)
+
+
 def _run(args: argparse.Namespace) -> None:
     configs = _run_configs(args)
+    _check_page(args)
     if args.seeds or len(configs) > 1:
         from asd.jobs.comparison import compare
 

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from asd.cli.outputs import check_output
 from asd.cli.parsing import add_command, add_page, add_set
 from asd.errors import UserError
+from asd.output import has_lost_reader
 from asd.processes import undisturbed
 from asd.schema.convert import convert
 from asd.schema.values import Channel, Count, Fraction, NonNegative, Positive, Seed, Share
@@ -146,12 +148,13 @@ def _add_watch(commands: Any) -> None:
 def add_false_alarms(command: Any) -> None:
     """Add --false_alarms."""
     command.add_argument("--false_alarms", type=_value(Fraction, "--false_alarms"), metavar="RATE",
-                         help="share of normal recordings that may be decided anomalous (default: "
-                         "0.05, or the lowest that can be promised)")  # fmt: skip
+                         help="share of normal recordings that may be decided anomalous (of a "
+                         "detector of asd learn 0.05, or the lowest that can be "
+                         "promised)")  # fmt: skip
 
 
 def _learn(args: argparse.Namespace) -> int:
-    _check_target(args.out)
+    check_output("--out", args.out, [args.table] if args.table else [])
     is_auto = args.model == "auto"
     if is_auto and (args.set_values or args.score):
         raise UserError("--model auto: chooses parameters and score; leave --set and --score out")
@@ -181,8 +184,7 @@ def _learn(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    if args.out is not None:
-        _check_target(args.out)
+    _check_outputs_of_score(args)
     from asd.csvfiles import write_rows
     from asd.detector import Detector
     from asd.monitoring.scoring import Scorer, score_recordings, table_rows, terminal_table
@@ -219,6 +221,8 @@ def _watch(args: argparse.Namespace) -> int:
     stream = Stream(scorer.windows, scorer.own.score, parameters)
     try:
         if is_pipe:
+            if sys.stdin is None:
+                raise UserError("standard input: is closed; pipe samples in, or name a folder")
             source = sys.stdin.buffer
             lines = watch_samples(scorer, stream, source, args.rate, args.channels)
         else:
@@ -226,6 +230,9 @@ def _watch(args: argparse.Namespace) -> int:
         for line in lines:
             with undisturbed():
                 print(json.dumps(line, ensure_ascii=False), flush=True)
+            if has_lost_reader(sys.stdout):
+                log.info("watch: ended, as nobody reads its output")
+                break
     except KeyboardInterrupt:  # SIGTERM too: this is how a watch ends
         log.info("watch: ended")
     return 0
@@ -243,10 +250,17 @@ def _parameters(entry: Any, args: argparse.Namespace) -> Any:
     return replace(parameters, channel=args.channel)
 
 
-def _check_target(path: Path) -> None:
-    """Refuse what cannot be written before work is done for it."""
-    if path.is_dir():
-        raise UserError(f"--out: {path} is a folder; give the name of a file in it")
+def _check_outputs_of_score(args: argparse.Namespace) -> None:
+    """Refuse what could not be written when all is scored."""
+    if args.normal and args.page is None:
+        raise UserError("--normal: is only used with --page; leave it out, or give --page")
+    for place in args.normal:
+        if not place.exists():
+            raise UserError(f"--normal: {place}: no such file or folder; check the path")
+    if args.out is not None:
+        check_output("--out", args.out, [args.detector])
+    if args.page is not None:
+        check_output("--page", args.page, [args.detector, *([args.out] if args.out else [])])
 
 
 def _channel(text: str) -> Any:

@@ -27,6 +27,7 @@ from asd.clips import Clip
 from asd.detector import Detector
 from asd.errors import UserError
 from asd.files import write_aside
+from asd.scores.threshold import ConformalRule
 from asd.systems.base import Exportable
 from asd.systems.occlusion import clips_of_waves
 
@@ -37,6 +38,7 @@ INPUT, SCORE, DECISION = "waveform", "score", "decision"
 
 _OPSET = 17
 _USUAL_WINDOW_S = 10.0
+_USUAL_QUANTILE = 0.9
 _MOST_CLIPS = 40
 """Clips that are checked, and that ranges of 8-bit numbers are taken from."""
 
@@ -58,7 +60,8 @@ class ExportOptions:
     window_s
         Length of the input in seconds; None takes the detector's own, or 10.
     quantile
-        Of normal scores, that the decision is made by.
+        Of normal scores, that the decision is made by; None takes 0.9, or of a detector of one's
+        own recordings what `asd score` decides by.
     int8
         Whether networks are to compute with 8-bit numbers.
     """
@@ -66,7 +69,7 @@ class ExportOptions:
     score: str | None = None
     machine: str | None = None
     window_s: float | None = None
-    quantile: float = 0.9
+    quantile: float | None = None
     int8: bool = False
 
 
@@ -189,6 +192,7 @@ class _Plan:
     rate_hz: int
     samples: int
     threshold: float
+    recording_threshold: float
     quantile: float
 
     @classmethod
@@ -198,7 +202,7 @@ class _Plan:
             raise UserError(
                 f"{detector.entry.label}: cannot be exported; the autoencoder and recipes can"
             )
-        own = getattr(detector, "own", None)
+        own = detector.own
         named = [options.score] if options.score else [own.score] if own and own.score else None
         score = detector.wanted_scores(named)[0]
         rate = detector.facts.sample_rate_hz
@@ -209,9 +213,13 @@ class _Plan:
             )
         window_s = options.window_s or (own.window_s if own else _usual_window_s(system))
         machine = _machine(detector, options.machine)
-        threshold = detector.threshold(machine, score, options.quantile)
         samples = round(window_s * rate)
-        return cls(system, score, machine, rate, samples, threshold, options.quantile)
+        quantile = options.quantile or _usual_quantile(detector, machine, score)
+        above = detector.threshold(machine, score, quantile)
+        if detector.windows is None:
+            return cls(system, score, machine, rate, samples, above, above, quantile)
+        of_windows = detector.windows.threshold(score, 1 - quantile)
+        return cls(system, score, machine, rate, samples, of_windows, above, quantile)
 
     def module(self) -> nn.Module:
         return self.system.module(self.score, self.samples, self.rate_hz, self.machine)
@@ -227,9 +235,17 @@ class _Plan:
             "window_samples": self.samples,
             "channel": getattr(detector.parameters, "channel", "left"),
             "threshold": repr(self.threshold),
+            "recording_threshold": repr(self.recording_threshold),
             "quantile": self.quantile,
         }
         return {name: str(value) for name, value in values.items()}
+
+
+def _usual_quantile(detector: Detector, machine: str, score: str) -> float:
+    """The quantile of normal scores to decide by where none is asked for."""
+    if detector.own is None:
+        return _USUAL_QUANTILE
+    return 1 - ConformalRule(detector.normal[machine][score]).usual_rate
 
 
 def _usual_window_s(system: Any) -> float:

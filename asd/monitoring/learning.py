@@ -23,7 +23,7 @@ from asd.monitoring.holding_out import (
     score_part,
     unit_count,
 )
-from asd.monitoring.plan import Plan
+from asd.monitoring.plan import SHORTEST_WINDOW_S, Plan
 from asd.monitoring.survey import Survey, survey
 from asd.monitoring.table import KnownFacts
 
@@ -87,10 +87,19 @@ def learn(
     Raises
     ------
     UserError
-        There are no recordings, too few, or they cannot be learned from.
+        There are no recordings, too few, or they cannot be learned from; or windows are too short.
     """
+    if plan.window_s < SHORTEST_WINDOW_S:
+        raise UserError(
+            f"--window: expected {SHORTEST_WINDOW_S:g} s or more, got {plan.window_s:g}"
+        )
     found = survey(where, machine=machine, channel=plan.channel, known=known, progress=progress)
     normal, left_out = _normal_only(found)
+    if found.unreadable:
+        log.warning(
+            "%d of %d recordings cannot be used, such as %s: %s", len(found.unreadable),
+            len(found.unreadable) + len(found.clips), *found.unreadable[0],
+        )  # fmt: skip
     whole = normal
     if not any(normal.sessions):
         normal = _in_parts(normal, plan.window_s)

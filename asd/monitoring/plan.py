@@ -11,6 +11,9 @@ AUTO = "auto"
 
 WINDOW_S = 10.0
 
+SHORTEST_WINDOW_S = 0.1
+"""Shorter windows hold a frame or two of a spectrogram, and nothing that changes in time."""
+
 HoldOut = Literal["each", "third", "auto"]
 
 

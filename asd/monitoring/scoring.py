@@ -17,12 +17,10 @@ from asd.csvfiles import cell
 from asd.detector import Detector, OwnRecordings
 from asd.errors import UserError
 from asd.monitoring.survey import places_of, shown_name
-from asd.scores.threshold import RATE_HINT, RATE_ROUNDING, ConformalRule
+from asd.scores.threshold import RATE_HINT, RATE_ROUNDING, USUAL_RATE, ConformalRule
+from asd.words import shown
 
 log = logging.getLogger(__name__)
-
-USUAL_RATE = 0.05
-"""False-alarm rate where none is asked for."""
 
 COLUMNS = ("file", "start_s", "end_s", "score", "p_value", "decision")
 REASON = "reason"
@@ -120,17 +118,21 @@ class Scorer:
         """Score a recording; one that cannot be scored is told with its reason."""
         try:
             recording = read_recording(path)
-            if recording.rate_hz < self.rate_hz:
-                log.warning(
-                    "%s: is sampled at %d Hz, the detector learned %d Hz; what it lacks will count "
-                    "as strange", path, recording.rate_hz, self.rate_hz,
-                )  # fmt: skip
+            self.warn_of_low_rate(path, recording.rate_hz)
             if recording.rate_hz != self.rate_hz:
                 wave = resample(recording.wave, recording.rate_hz, self.rate_hz)
                 recording = Recording(wave, self.rate_hz)
             return self.score_recording(recording, path, name)
         except UserError as error:
             return ScoredRecording(name, path, reason=str(error).removeprefix(f"{path}: "))
+
+    def warn_of_low_rate(self, where: Path | str, rate_hz: int) -> None:
+        """Say where sound lacks the high frequencies that the detector learned."""
+        if rate_hz < self.rate_hz:
+            log.warning(
+                "%s: is sampled at %d Hz, the detector learned %d Hz; what it lacks will count "
+                "as strange", where, rate_hz, self.rate_hz,
+            )  # fmt: skip
 
     def score_recording(self, recording: Recording, path: Path, name: str) -> ScoredRecording:
         """Score a recording at the detector's rate.
@@ -166,13 +168,13 @@ class Scorer:
 
     def _promised(self, asked: float | None) -> float:
         if asked is None:
-            lowest = math.ceil(1e4 * self.lowest_rate) / 1e4
-            if lowest > USUAL_RATE:
+            usual = self.rule.usual_rate
+            if usual > USUAL_RATE:
                 log.warning(
                     "false-alarm rate %g: no lower one can be promised from %d held-out "
-                    "recordings; learn from more", lowest, len(self.rule.normal_scores),
+                    "recordings; learn from more", usual, len(self.rule.normal_scores),
                 )  # fmt: skip
-            return max(USUAL_RATE, lowest)
+            return usual
         if not 0 < asked < 1:
             raise UserError(f"--false_alarms: expected a rate between 0 and 1, got {asked:g}")
         self.rule.threshold(asked, RATE_HINT)
@@ -226,10 +228,10 @@ def terminal_table(found: Sequence[ScoredRecording], most: int = 40) -> list[str
     ranked = worst_first(found)
     for one in ranked[:most]:
         if one.whole is None:
-            lines.append(f"{'-':>11}  {'-':>7}  {'not read':9}  {one.name}: {one.reason}")
+            lines.append(f"{'-':>11}  {'-':>7}  {'not read':9}  {shown(one.name)}: {one.reason}")
             continue
         word = "anomalous" if one.whole.is_anomalous else "normal"
-        line = f"{one.whole.score:11.5g}  {one.whole.p_value:7.3f}  {word:9}  {one.name}"
+        line = f"{one.whole.score:11.5g}  {one.whole.p_value:7.3f}  {word:9}  {shown(one.name)}"
         lines.append(line + _worst_window(one))
     if len(ranked) > most:
         lines.append(f"... and {len(ranked) - most} more")

@@ -16,6 +16,7 @@ from asd.audio.recordings import recordings
 from asd.clips import Clip
 from asd.errors import UserError
 from asd.monitoring.table import KnownFacts
+from asd.words import utf8_name
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def places_of(where: str | Path | Iterable[str | Path]) -> list[Path]:
 def shown_name(path: Path, places: Sequence[Path]) -> str:
     """The name of a recording in tables: within the one folder that was given, else its path."""
     if len(places) == 1 and places[0].is_dir():
-        return path.relative_to(places[0]).as_posix()
-    return str(path)
+        return utf8_name(path.relative_to(places[0]).as_posix())
+    return utf8_name(path)
 
 
 def survey(

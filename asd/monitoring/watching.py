@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.audio import wav
-from asd.audio.recording import Recording, read_recording
+from asd.audio.recording import Recording, can_resample, read_recording
 from asd.audio.recordings import SUFFIXES
 from asd.errors import UserError
 from asd.monitoring.scoring import Scorer
 from asd.monitoring.stream import Stream
+from asd.words import utf8_name
 
 Line = dict[str, Any]
 """What is said of a window, as JSON knows it."""
@@ -83,7 +84,18 @@ def watch_samples(
         A pipe, such as standard input.
     rate_hz, channels
         Of the samples.
+
+    Raises
+    ------
+    UserError
+        The rate is too far from the detector's, or a window cannot be scored.
     """
+    if not can_resample(rate_hz, scorer.rate_hz):
+        raise UserError(
+            f"--rate: {rate_hz} Hz cannot be brought to the detector's {scorer.rate_hz} Hz; give "
+            "the rate of the samples"
+        )
+    scorer.warn_of_low_rate("standard input", rate_hz)
     resampler = _Resampler(rate_hz, scorer.rate_hz, channels)
     width = round(scorer.own.window_s * scorer.rate_hz)
     waiting: list[NDArray[np.float32]] = []
@@ -184,7 +196,7 @@ class FolderWatch:
         for path in self._sound_files():
             if path in self._done:
                 continue
-            name = path.relative_to(self.folder).as_posix()
+            name = utf8_name(path.relative_to(self.folder).as_posix())
             state = self._waiting.setdefault(path, _Waiting(changed_at=self.clock()))
             still_s = self._still_for(path, state)
             if still_s < self.settle_s or (state.reason and still_s < self.patience_s):

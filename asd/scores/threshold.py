@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float64]
 
+USUAL_RATE = 0.05
+"""False-alarm rate on one's own recordings where none is asked for."""
+
 RATE_ROUNDING = 1e-12
 """What is added to a false-alarm rate, so that 1 - 0.9 counts as 0.1."""
 
@@ -59,6 +62,11 @@ class ConformalRule:
 
     def __init__(self, normal_scores: npt.ArrayLike) -> None:
         self.normal_scores: Array = np.sort(_as_stored(normal_scores, "held-out normal"))
+
+    @property
+    def usual_rate(self) -> float:
+        """A false-alarm rate of 0.05, or the lowest that can be promised, rounded up."""
+        return max(USUAL_RATE, math.ceil(1e4 / (len(self.normal_scores) + 1)) / 1e4)
 
     def p_values(self, scores: npt.ArrayLike) -> Array:
         """P-values, shape (clips,), from 1/(n + 1) to 1; low for anomalous clips.

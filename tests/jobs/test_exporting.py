@@ -14,6 +14,7 @@ from asd.backends import make_backend
 from asd.cli import main
 from asd.errors import UserError
 from asd.jobs.exporting import ExportOptions, export
+from asd.monitoring.scoring import Scorer
 from asd.systems.embedding.exporting import backend_module
 from asd.systems.exporting import FourierTransform, LogMelFrames, folded, framed, windowed
 
@@ -256,6 +257,35 @@ def test_the_command_says_what_it_wrote(model, fan, tmp_path, capsys):
     assert said[3].startswith("checked on 20 clips: largest difference")
     assert main(["export", *words, "--window", "nan"]) == 2
     assert main(["export", *words, "--decision_threshold", "1"]) == 2
+
+
+def test_a_detector_of_own_recordings_decides_as_asd_score_does(fan, tmp_path):
+    """On a window by the p-values of windows, on a recording by those of recordings."""
+    paths = paths_of(fan.train)
+    detector = asd.learn(paths, window_s=0.5, progress=False, n_mels=16)
+    export(detector, tmp_path / "own.onnx", paths, ExportOptions())
+    session = onnxruntime.InferenceSession(str(tmp_path / "own.onnx"))
+    facts = session.get_modelmeta().custom_metadata_map
+    scorer = Scorer(detector)
+    rate = scorer.false_alarm_rate
+    assert float(facts["quantile"]) == pytest.approx(1 - rate)
+    assert float(facts["recording_threshold"]) == scorer.rule.threshold(rate)
+    assert float(facts["threshold"]) == detector.windows.threshold("MAHALA", rate)
+    halves = waves_of(fan.test).reshape(-1, 8000)
+    decided = run(tmp_path / "own.onnx", halves, "decision")
+    parts = [scorer.score_file(path, "") for path in paths_of(fan.test)]
+    expected = [part.is_anomalous for one in parts for part in one.windows]
+    np.testing.assert_array_equal(decided, expected)
+
+
+def test_a_detector_is_not_overwritten_by_its_export(model, tmp_path, capsys):
+    model.save(tmp_path / "fan.asd")
+    file = str(tmp_path / "fan.asd")
+    assert main(["export", file, "--onnx", file]) == 2
+    assert "is used by this command already" in capsys.readouterr().err
+    words = ["--false_alarms", "0.1", "--decision_threshold", "0.9"]
+    assert main(["export", file, "--onnx", str(tmp_path / "a.onnx"), *words]) == 2
+    assert "says the same as --false_alarms" in capsys.readouterr().err
 
 
 def test_the_example_needs_numpy_and_onnxruntime_alone(model, fan, tmp_path):

@@ -1,5 +1,8 @@
 """Learning from one's own recordings: tables, lengths, channels, mistakes."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +10,7 @@ import soundfile
 import asd
 from asd.audio.pieces import window_spans
 from asd.cli import main
+from asd.csvfiles import read_rows
 from asd.monitoring.scoring import Scorer
 from asd.monitoring.table import read_table
 
@@ -177,6 +181,7 @@ def test_two_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path):
     [
         (["--model", "stat"], "'stat' is unknown (did you mean stats?)"),
         (["--window", "0"], "--window: expected a number above 0"),
+        (["--window", "0.01"], "--window: expected 0.1 s or more, got 0.01"),
         (["--channel", "middle"], "--channel: expected"),
         (["--channel", "right"], "has 1 channel(s), so there is no channel right"),
         (["--set", "n_mel=3"], "has no parameter 'n_mel'"),
@@ -203,6 +208,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(learn, tmp_path, words, co
         (["DETECTOR", "EMPTY"], "no sound file there"),
         (["DETECTOR", ".", "--false_alarms", "0"], "--false_alarms: expected"),
         (["DETECTOR", ".", "--out", "."], "--out: . is a folder"),
+        (["DETECTOR", ".", "--out", "DETECTOR"], "is used by this command already"),
+        (["DETECTOR", ".", "--page", "DETECTOR"], "is used by this command already"),
+        (["DETECTOR", ".", "--out", "a", "--page", "a"], "is used by this command already"),
+        (["DETECTOR", ".", "--out", "/dev/null/a.csv"], "/dev/null does not allow it"),
+        (["DETECTOR", ".", "--page", "."], "--page: . is a folder"),
+        (["DETECTOR", ".", "--normal", "."], "--normal: is only used with --page"),
+        (["DETECTOR", ".", "--page", "a", "--normal", "nowhere"], "--normal: nowhere: no such"),
     ],
 )
 def test_a_mistake_in_scoring_is_one_line(detector_file, tmp_path, capsys, words, complaint):
@@ -211,6 +223,29 @@ def test_a_mistake_in_scoring_is_one_line(detector_file, tmp_path, capsys, words
     err = capsys.readouterr().err
     assert complaint in err
     assert err.count("\n") == 1
+
+
+def test_no_recording_is_overwritten(normal_folder, detector_file, capsys):
+    recording = normal_folder / "00.wav"
+    before = recording.read_bytes()
+    assert main(["learn", str(normal_folder), "--out", str(recording)]) == 2
+    assert main(["score", str(detector_file), str(normal_folder), "--out", str(recording)]) == 2
+    assert capsys.readouterr().err.count("is a sound file, which would be lost") == 2
+    assert recording.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_do_not_stop_scoring(detector_file, normal_folder, tmp_path, capsys):
+    content = (normal_folder / "00.wav").read_bytes()
+    for name in (b"\xff.wav", b"a\nb.wav", b"\x1b[31mred.wav"):
+        (tmp_path / os.fsdecode(name)).write_bytes(content)
+    out = tmp_path / "scores.csv"
+    assert main(["score", str(detector_file), str(tmp_path), "--out", str(out)]) == 0
+    names = {row.cells[0] for row in read_rows(out)}
+    assert names == {"file", r"\udcff.wav", "a\nb.wav", "\x1b[31mred.wav"}
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert len([line for line in told.splitlines() if ".wav" in line]) == 3
 
 
 def test_a_model_of_challenge_data_is_refused(normal_folder, tmp_path, capsys):

@@ -115,6 +115,22 @@ def test_half_a_window_at_the_end_is_scored_and_less_is_not(scorer, make_pump):
         assert len(lines) == count
 
 
+def test_samples_of_a_lower_rate_are_scored_with_a_word(scorer, make_pump, caplog):
+    source = io.BytesIO(pcm(make_pump(1).sound(1.0)[::2]))
+    assert len(list(watch_samples(scorer, new_stream(scorer), source, 8000, 1))) == 1
+    assert "is sampled at 8000 Hz, the detector learned 16000 Hz" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_can_be_printed(tmp_path, normal_folder):
+    clock = Clock()
+    watch = FolderWatch(tmp_path, clock=clock)
+    content = (normal_folder / "00.wav").read_bytes()
+    (tmp_path / os.fsdecode(b"\xff.wav")).write_bytes(content)
+    found(watch, clock)
+    assert found(watch, clock, 3) == [(r"\udcff.wav", True, "")]
+
+
 class Clock:
     def __init__(self):
         self.now = 0.0
@@ -175,6 +191,23 @@ def test_the_command_scores_a_pipe_to_its_end(detector_file, make_pump):
     }  # fmt: skip
 
 
+def test_a_closed_standard_input_is_told_in_one_line(detector_file):
+    command = f'exec "{sys.executable}" -m asd watch "{detector_file}" - --rate 16000 <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "standard input: is closed" in done.stderr
+
+
+def test_a_watch_ends_when_nobody_reads_it(detector_file, normal_folder):
+    process = run_watch(detector_file, normal_folder, "--existing")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_watched_folder_is_scored_until_a_signal_comes(
     detector_file, make_pump, tmp_path, number
@@ -201,6 +234,7 @@ def test_a_watched_folder_is_scored_until_a_signal_comes(
         (["nowhere"], "nowhere: no such folder"),
         ([".", "--rate", "8000"], "files know theirs"),
         (["-", "--rate", "many"], "--rate: expected a whole number"),
+        (["-", "--rate", "1"], "--rate: 1 Hz cannot be brought to the detector's 16000 Hz"),
         ([".", "--false_alarms", "0.001"], "cannot be promised"),
         ([".", "--smoothing", "0"], "--smoothing: expected"),
     ],
