@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from asd.monitoring.holding_out import unit_count
 from asd.monitoring.learning import Learned
 from asd.monitoring.scoring import Scorer
 from asd.words import shown
@@ -93,4 +94,23 @@ def _rates(learned: Learned) -> str:
     return (
         f"rates from {scorer.lowest_rate:.2g} up can be promised from {n} held-out recordings"
         + (f": {above}" if promised else "")
+        + _limit_of_sessions(learned)
+    )
+
+
+def _limit_of_sessions(learned: Learned) -> str:
+    """What can be promised for a session of which nothing was learned.
+
+    Recordings of one session are alike, so that of a new one is exchangeable with the held-out
+    sessions, not with their recordings (see `asd.scores.windows.HeldOutWindows`).
+    """
+    found = learned.survey
+    if not any(found.sessions):
+        return ""
+    session_of = {clip.path: s for clip, s in zip(found.clips, found.sessions, strict=True)}
+    (table,) = learned.detector.normal.values()
+    count = unit_count([session_of[clip.path] for clip in table.clips])
+    return (
+        f"; where sessions differ, {count} held-out sessions promise no rate below "
+        f"{1 / (count + 1):.2g} for a new session"
     )

@@ -253,3 +253,12 @@ def test_a_model_of_challenge_data_is_refused(normal_folder, tmp_path, capsys):
     model.save(tmp_path / "fan.asd")
     assert main(["score", str(tmp_path / "fan.asd"), str(normal_folder)]) == 2
     assert "was not made by asd learn" in capsys.readouterr().err
+
+
+def test_few_sessions_promise_little_for_a_new_one(learn, tmp_path):
+    rows = [f"{i:02d}.wav,day {i // 4}" for i in range(20)]
+    (tmp_path / "clips.csv").write_text("\n".join(["file,session", *rows]) + "\n")
+    status, text, _ = learn("--table", tmp_path / "clips.csv")
+    assert status == 0
+    assert "2 held-out sessions promise no rate below 0.33 for a new session" in text
+    assert "for a new session" not in learn()[1]
