@@ -4,7 +4,7 @@ It is kept in one file, which scores recordings anywhere with no parameter named
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ from asd.audio.pieces import Pieces, cut_recordings
 from asd.audio.recording import read_recording
 from asd.audio.recordings import MACHINE, recordings
 from asd.clips import Clip
+from asd.differences import differences
 from asd.errors import UserError
-from asd.run_parameters import RunParameters
 from asd.schema.node import Node
 from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
 from asd.scores.explanation import Explanation
@@ -37,7 +37,7 @@ from asd.scores.threshold import (
 from asd.scores.windows import HeldOutWindows
 from asd.systems.base import Epoch, Explainer, Fit, Referrer, Run, System
 from asd.systems.memory_run import MemoryRun
-from asd.systems.registry import SystemEntry, all_parameters, stored_system
+from asd.systems.registry import SystemEntry, stored_system
 
 log = logging.getLogger(__name__)
 
@@ -677,43 +677,6 @@ def _threads_of(scope: str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def differences(
-    then: Mapping[str, Any],
-    now: Mapping[str, Any],
-    *,
-    only: Collection[str] | None = None,
-    but: Collection[str] = (),
-) -> list[str]:
-    """What differs between plain parameters, in words: "--n_mels 64 (now 128)".
-
-    Parameters
-    ----------
-    only, but
-        Keys to look at, and to leave out. A key stands for all that lies below it: "losses" for
-        "losses[0].weight".
-    """
-    before, after = flat(then), flat(now)
-    flags = {each.name for each in (*all_parameters().values(), *parameters_of(RunParameters))}
-    found = []
-    for key in dict.fromkeys([*before, *after]):
-        if (only is not None and not _is_below_any(key, only)) or _is_below_any(key, but):
-            continue
-        if before.get(key) != after.get(key):
-            name = f"--{key}" if key in flags else key
-            found.append(f"{name} {_shown(before.get(key))} (now {_shown(after.get(key))})")
-    return found
-
-
-def _is_below_any(key: str, keys: Collection[str]) -> bool:
-    return any(key == other or key.startswith((f"{other}.", f"{other}[")) for other in keys)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_shown, value))
-    return "null" if value is None else str(value)
 
 
 def _as_list(fit: GammaFit) -> list[float]:

@@ -11,7 +11,7 @@ from asd.archives import load_archive, save_archive
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features, Waveform
 from asd.clips import Clip
-from asd.detector import Detector, differences
+from asd.detector import Detector
 from asd.errors import UserError
 from asd.schema.parameters import parameter, plain
 from asd.schema.values import Positive
@@ -224,18 +224,3 @@ def test_what_a_flag_of_the_training_said_is_not_told(detector, caplog):
     detector.facts = replace(detector.facts, given=("degree",))
     detector.set_scoring(replace(detector.parameters, degree=2.0), frozenset(), Path("m.pt"))
     assert not caplog.messages
-
-
-def test_differences_are_named_by_flag_or_key():
-    then = {"n_mels": 64, "losses": [{"class": "AdaCos", "weight": 1.0}], "fmax": None}
-    now = {"n_mels": 128, "losses": [{"class": "AdaCos", "weight": 2.0}], "fmax": 8000.0}
-    every = [
-        "--n_mels 64 (now 128)", "losses[0].weight 1.0 (now 2.0)", "--fmax null (now 8000.0)",
-    ]  # fmt: skip
-    assert differences(then, now) == every
-    assert differences(then, now, only={"losses"}) == every[1:2]
-    assert differences(then, now, only={"losses[0].weight", "fmax"}) == every[1:]
-    assert differences(then, now, only=()) == []
-    assert differences(then, now, but={"losses", "n_mels"}) == every[2:]
-    assert differences(then, then) == []
-    assert differences({"x": [1, 2]}, {"x": [1]}) == ["x 1 2 (now 1)"]

@@ -20,6 +20,7 @@ LAYERS = (
     ("submission",),
     ("evaluation",),
     ("detector", "config"),
+    ("differences",),
     ("run_parameters", "systems"),
     ("backends", "encoders", "scores", "synthetic"),
     ("audio", "challenge"),

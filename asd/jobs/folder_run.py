@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from asd.archives import load_archive, save_archive
-from asd.detector import differences
+from asd.differences import differences
 from asd.errors import UserError
 from asd.files import remove_leftovers, write_json, write_text
 from asd.jobs.jobs import ModelFolder
