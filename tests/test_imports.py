@@ -14,6 +14,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),  # public names, imported when they are used
     ("api",),
+    ("search",),
     ("jobs", "monitoring"),
     ("pages",),
     ("report",),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, export, gan, models, monitoring, reproduce, weights
+from asd.cli import challenge, data, export, gan, models, monitoring, reproduce, search, weights
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
@@ -82,4 +82,5 @@ def _parser() -> argparse.ArgumentParser:
     gan.add_commands(commands)
     weights.add_commands(commands)
     reproduce.add_commands(commands)
+    search.add_commands(commands)
     return parser

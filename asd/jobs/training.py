@@ -97,7 +97,7 @@ def device(config: Config) -> str:
 def _prepare(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> Fit:
     """A job made ready: a training that only has to be run, and stores what it has learned."""
     config = job.config
-    train = _training_clips(job, threads, clips)
+    train = training_clips(job, threads, clips)
     detector = Detector.create(config.entry, config.system, device(config))
     run = _folder_run(job, train, detector.system)
     run.prepare_folder()
@@ -120,11 +120,12 @@ def _prepare(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> Fit:
     return Fit(fit.system, fit.train, fit.run, store)
 
 
-def _training_clips(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> ClipSet:
+def training_clips(job: Job, threads: int, clips: Mapping[str, ClipSet] | None = None) -> ClipSet:
+    """The clips that a job learns from, those at hand among them; `clips` by machine type."""
     if job.covers_challenge:
         return challenge_clips(job.config, threads)
     machine = job.machines[0]
-    found = clips.get(machine) or machine_clips(job.config, machine, "train", threads)
+    found = (clips or {}).get(machine) or machine_clips(job.config, machine, "train", threads)
     return of_sections(job.config, found, job.sections)
 
 

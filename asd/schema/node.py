@@ -113,6 +113,14 @@ class Node:
             raise self.error("expected one value or a list of values, got {...}")
         return self.scalar()
 
+    def plain(self) -> Any:
+        """The value where its type is not told: dicts, lists, numbers, texts."""
+        if isinstance(self.node, yaml.MappingNode):
+            return {key: entry.plain() for key, entry in self.items().items()}
+        if isinstance(self.node, yaml.SequenceNode):
+            return [element.plain() for element in self.elements()]
+        return _guessed(self.scalar())
+
     def pairs(self) -> list[tuple["Node", "Node"]]:
         """Keys and values of a mapping; keys are texts, none stands twice."""
         if not isinstance(self.node, yaml.MappingNode):

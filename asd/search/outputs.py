@@ -1,0 +1,134 @@
+"""What a search leaves: the best recipe as a YAML file that runs, a table of trials, a page."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asd.config import Config
+from asd.csvfiles import write_rows
+from asd.files import write_text
+from asd.report.search_page import SearchPage, search_page
+from asd.schema.parameters import parameters_of, plain
+from asd.schema.parameters import value_of as value_at
+from asd.search.searching import Outcome
+from asd.search.study import REASON, value_of
+
+log = logging.getLogger(__name__)
+
+
+def write_outcome(outcome: Outcome) -> list[Path]:
+    """Write the best recipe, the table of trials and the page; returns their paths."""
+    folder = outcome.search.folder
+    best, table, page = folder / "best.yaml", folder / "trials.csv", folder / "search.html"
+    write_text(best, best_text(outcome))
+    write_rows(table, [_columns(outcome), *_rows(outcome)])
+    write_text(page, search_page(_page(outcome)))
+    return [best, table, page]
+
+
+def best_text(outcome: Outcome) -> str:
+    """The best trial as YAML: a recipe, or a file for `--config`."""
+    search, best = outcome.search, outcome.best
+    config = search.config(outcome.study.values_of(best))
+    path = search.folder / "best.yaml"
+    is_recipe = config.entry.recipe is not None
+    flag = f"--model {path}" if is_recipe else f"--config {path}"
+    head = [
+        f"{config.entry.label}, trial {best.number} of a search by {search.kind}.",
+        *outcome.lines(),
+        f"Runs by: asd run -{config.split[0]} --dataset {config.dataset} {flag}",
+    ]
+    values = plain(config.system) if is_recipe else _flags(config)
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return "".join(f"# {line}\n" for line in head) + body
+
+
+def _flags(config: Config) -> dict[str, Any]:
+    """The system and its parameters as baseline.yaml has them."""
+    found = {"--model": config.model, "--score": config.score}
+    for each in parameters_of(type(config.system)):
+        found[each.flag] = plain(value_at(config.system, each.path))
+    return found
+
+
+def _columns(outcome: Outcome) -> list[str]:
+    keys = [entry.key for entry in outcome.search.space.entries]
+    return ["trial", "state", "value", "seconds", *keys, "reason"]
+
+
+def _rows(outcome: Outcome) -> Iterator[list[str]]:
+    """Trials, the best first, then those without a value."""
+    trials = outcome.study.trials
+    for trial in sorted(trials, key=value_of, reverse=True):
+        values = outcome.study.values_of(trial)
+        duration = trial.duration
+        yield [
+            str(trial.number),
+            trial.state.name.lower(),
+            "" if math.isinf(value_of(trial)) else f"{value_of(trial):.6f}",
+            "" if duration is None else f"{duration.total_seconds():.1f}",
+            *(
+                _shown(values[entry.key]) if entry.key in values else ""
+                for entry in outcome.search.space.entries
+            ),
+            trial.user_attrs.get(REASON, ""),
+        ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _page(outcome: Outcome) -> SearchPage:
+    search = outcome.search
+    base = search.base
+    script, figures = _figures(outcome)
+    return SearchPage(
+        title=f"Search: {base.entry.label}",
+        facts=[
+            ("data set", f"{base.dataset} {base.split}"),
+            ("machine types", ", ".join(base.machines)),
+            ("objective", search.kind),
+            ("trials", str(len(outcome.study.trials))),
+            ("seed", str(base.seed)),
+        ],
+        notes=outcome.lines(),
+        columns=_columns(outcome),
+        rows=list(_rows(outcome)),
+        figures=figures,
+        plot_script=script,
+    )
+
+
+def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
+    """Plotly's script, and Optuna's plots; those that the trials do not allow are left out."""
+    try:
+        from optuna import visualization
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        log.warning("the page has no plots: they need plotly; pip install 'asd[search]'")
+        return "", []
+    study = outcome.study.optuna
+    found = []
+    for heading, plot in (
+        ("History", visualization.plot_optimization_history),
+        ("Importance (fANOVA)", visualization.plot_param_importances),
+        ("Values and what came of them", visualization.plot_slice),
+        ("Values together", visualization.plot_parallel_coordinate),
+        ("Value so far, training by training", visualization.plot_intermediate_values),
+    ):
+        try:
+            figure = plot(study)
+        except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
+            log.info("%s: not drawn (%s)", heading, error)
+            continue
+        if figure.data:
+            found.append((heading, figure.to_html(full_html=False, include_plotlyjs=False)))
+    return get_plotlyjs(), found

@@ -1,0 +1,225 @@
+"""A study kept by Optuna: asks for trials, also for those that a killed search left behind.
+
+A trial's random numbers come from the seed and its number, so an interrupted search goes on as if
+nothing had happened. Several searches may share a study: each holds a lock for as long as it lives,
+by which the others know whose trials are still being done.
+"""
+
+import logging
+import math
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asd.errors import UserError
+from asd.locks import exclusive_lock
+from asd.search.space import Space, Values
+from asd.words import one_line
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+_FACTS, _WORKER = "facts", "worker"
+
+REASON = "reason"
+"""Attribute of a trial that failed: why."""
+
+RANDOM_TRIALS = 10
+"""Trials whose values are drawn at random, before TPE learns from them (Optuna's default)."""
+
+
+def import_optuna() -> Any:
+    """Optuna, quiet.
+
+    Raises
+    ------
+    UserError
+        The extra `asd[search]` is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("asd search: needs Optuna; pip install 'asd[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+@contextmanager
+def living_worker(folder: Path) -> Iterator[str]:
+    """A name for this search, whose lock is held until it ends, or is killed."""
+    name = secrets.token_hex(4)
+    path = _lock(folder, name)
+    try:
+        with exclusive_lock(path, "search", wait=False):
+            yield name
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+class Study:
+    """Trials of a space, and their values, which are to be large.
+
+    Parameters
+    ----------
+    url
+        Of the storage, such as "sqlite:///study.db".
+    name
+        Of the study in it.
+    facts
+        What the trials of the study have in common: a study of other facts is refused.
+    folder
+        Where the locks of the searches that share it lie.
+    worker
+        This search, see `living_worker`.
+
+    Raises
+    ------
+    UserError
+        The storage cannot be used, or holds a study of other facts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        space: Space,
+        seed: int,
+        facts: Mapping[str, Any],
+        folder: Path,
+        worker: str,
+    ) -> None:
+        self.space, self.seed, self.folder, self.worker = space, seed, folder, worker
+        self._optuna = import_optuna()
+        self.optuna: optuna.Study = self._open(url, name, facts)
+
+    @property
+    def trials(self) -> "list[optuna.trial.FrozenTrial]":
+        """All trials so far, in the order of their numbers."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    @property
+    def complete(self) -> "list[optuna.trial.FrozenTrial]":
+        """The trials that have a value."""
+        return [trial for trial in self.trials if trial.state.name == "COMPLETE"]
+
+    def values_of(self, trial: "optuna.trial.FrozenTrial") -> Values:
+        """What a trial sets."""
+        return self.space.suggest(self._optuna.trial.FixedTrial(trial.params))
+
+    def best(self) -> "optuna.trial.FrozenTrial | None":
+        """The trial of the largest value, the first of equal ones."""
+        return max(self.complete, key=value_of, default=None)
+
+    def next_trials(self, most: int, total: int) -> "list[optuna.Trial]":
+        """Up to `most` trials to do: those left behind, then new ones up to `total`."""
+        with exclusive_lock(self.folder / "ask.lock", "asking"):
+            found = self._left_behind()[:most]
+            while len(found) < most and len(self.trials) < total:
+                found.append(self.optuna.ask())
+                self._suggest(found[-1])
+            for trial in found:
+                trial.set_user_attr(_WORKER, self.worker)
+        return found
+
+    def report(self, trial: "optuna.Trial", step: int, value: float) -> bool:
+        """Tell a trial's value so far; whether it is to be pruned."""
+        if step not in self.trials[trial.number].intermediate_values:
+            trial.report(value, step)
+        return trial.should_prune()
+
+    def tell(self, trial: "optuna.Trial", value: float) -> None:
+        """Tell a trial's value; nan is a failure."""
+        state = self._optuna.trial.TrialState
+        if np.isnan(value):
+            self.tell_failed(trial, "its value is undefined")
+        else:
+            self.optuna.tell(trial.number, value, state.COMPLETE)
+
+    def tell_pruned(self, trial: "optuna.Trial") -> None:
+        """Give a trial up that does worse than the median of the others."""
+        self.optuna.tell(trial.number, state=self._optuna.trial.TrialState.PRUNED)
+
+    def tell_failed(self, trial: "optuna.Trial", reason: str) -> None:
+        """Give a trial up that cannot be done."""
+        trial.set_user_attr(REASON, reason)
+        self.optuna.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+
+    def _open(self, url: str, name: str, facts: Mapping[str, Any]) -> "optuna.Study":
+        try:
+            study: optuna.Study = self._optuna.create_study(
+                storage=url,
+                study_name=name,
+                direction="maximize",
+                pruner=self._optuna.pruners.MedianPruner(),
+                load_if_exists=True,
+            )
+            known = study.user_attrs.get(_FACTS)
+            if known is None:
+                study.set_user_attr(_FACTS, dict(facts))
+        except UserError:
+            raise
+        except Exception as error:  # SQLAlchemy's, alembic's, the driver's
+            reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+            raise UserError(
+                f"--study {url}: cannot be used ({reason}); expected an address such as "
+                "sqlite:///folder/study.db"
+            ) from None
+        if known is not None and known != dict(facts):
+            differing = ", ".join(sorted(k for k in facts if known.get(k) != facts[k]) or known)
+            raise UserError(
+                f"--study {url}: holds a search of another kind ({differing} differ); go on with "
+                "the same flags, or name another --study or --export_dir"
+            )
+        return study
+
+    def _suggest(self, trial: "optuna.Trial") -> Values:
+        seed = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
+        self.optuna.sampler = self._optuna.samplers.TPESampler(
+            seed=int(seed), n_startup_trials=RANDOM_TRIALS, constant_liar=True
+        )
+        return self.space.suggest(trial)
+
+    def _left_behind(self) -> "list[optuna.Trial]":
+        """Trials of searches that no longer live."""
+        found = []
+        for frozen in self.trials:
+            worker = frozen.user_attrs.get(_WORKER, "")
+            if frozen.state.name == "RUNNING" and worker != self.worker:
+                if self._lives(worker):
+                    continue
+                log.info("going on with trial %d, which was interrupted", frozen.number)
+                trial = self._optuna.Trial(self.optuna, frozen._trial_id)
+                self._suggest(trial)
+                found.append(trial)
+        return found
+
+    def _lives(self, worker: str) -> bool:
+        path = _lock(self.folder, worker)
+        if not worker or not path.is_file():
+            return False
+        try:
+            with exclusive_lock(path, "search", wait=False):
+                pass
+        except UserError:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
+
+def value_of(trial: "optuna.trial.FrozenTrial") -> float:
+    """The value of a trial; less than any where it has none."""
+    is_complete = trial.state.name == "COMPLETE" and trial.value is not None
+    return float(trial.value) if is_complete else -math.inf  # type: ignore[arg-type]
+
+
+def _lock(folder: Path, worker: str) -> Path:
+    return folder / f"worker_{worker}.lock"

@@ -1,0 +1,190 @@
+"""One training of a trial, in memory: learn some machine types, and judge the scores."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asd.audio.clip_set import ClipSet
+from asd.clips import LABELS
+from asd.config import Config
+from asd.detector import Detector
+from asd.errors import UserError
+from asd.evaluation.metrics import official_score
+from asd.evaluation.results import result_table, section_scores
+from asd.files import write_json
+from asd.jobs.data import machine_clips, of_sections
+from asd.jobs.jobs import Job, plan_jobs
+from asd.jobs.training import device, training_clips
+from asd.schema.parameters import plain
+from asd.scores.table import ScoreTable
+from asd.search.stand_ins import MOST_OTHERS, evenly, pseudo_metrics, stand_in, take_apart
+
+Found = dict[str, dict[str, dict[str, float]]]
+"""Score -> machine type -> metric -> value."""
+
+
+def training_job(config: Config, machines: tuple[str, ...], by_stand_ins: bool) -> Job:
+    """The job of a training; its tag says all that the metrics depend on."""
+    config = replace(config, machine_types=machines)
+    facts = {
+        "system": config.entry.system,
+        "parameters": plain(config.system),
+        "dataset": config.dataset,
+        "split": config.split,
+        "machines": machines,
+        "seed": config.seed,
+        "max_fpr": config.max_fpr,
+        "by_stand_ins": by_stand_ins,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return Job(config, machines, (), hashlib.sha256(text.encode()).hexdigest()[:20])
+
+
+def file_of(folder: Path, job: Job) -> Path:
+    """Where a training's metrics are kept."""
+    return folder / f"{job.tag}.json"
+
+
+def read_metrics(folder: Path, job: Job) -> Found | None:
+    """The metrics of a training that is done, or None; undefined ones are nan."""
+    try:
+        found = json.loads(file_of(folder, job).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return {
+        score: {
+            machine: {name: math.nan if value is None else value for name, value in own.items()}
+            for machine, own in machines.items()
+        }
+        for score, machines in found.items()
+    }
+
+
+def do_training(
+    job: Job, threads: int, folder: Path, by_stand_ins: bool, all_machines: tuple[str, ...]
+) -> None:
+    """Do a training and keep its metrics in `folder`, unless they are there.
+
+    Parameters
+    ----------
+    by_stand_ins
+        Whether stand-ins for anomalies are judged, or the labelled test clips.
+    all_machines
+        Machine types of the search, whose clips are the stand-ins.
+
+    Raises
+    ------
+    UserError
+        The clips cannot be learned from or scored, or test clips have no labels.
+    """
+    if read_metrics(folder, job) is not None:
+        return
+    torch.set_num_threads(threads)
+    found = _by_stand_ins(job, threads, all_machines) if by_stand_ins else _by_tests(job, threads)
+    kept = {
+        score: {
+            machine: {name: None if math.isnan(value) else value for name, value in own.items()}
+            for machine, own in machines.items()
+        }
+        for score, machines in found.items()
+    }
+    write_json(file_of(folder, job), kept)
+
+
+def _by_tests(job: Job, threads: int) -> Found:
+    tables: dict[str, list[ScoreTable]] = {}
+    for planned in plan_jobs(job.config):
+        detector = _fitted(job.config, training_clips(planned, threads))
+        for machine in planned.machines:
+            clips = machine_clips(job.config, machine, "test", threads)
+            own = of_sections(job.config, clips, planned.sections)
+            if unlabelled := [clip for clip in own if clip.label not in LABELS]:
+                raise UserError(
+                    f"{unlabelled[0].path}: a test clip without a label, by which trials cannot "
+                    f"be judged; give labels (asd rename --dataset {job.config.dataset}), or "
+                    "search by --objective pseudo_auc"
+                )
+            tables.setdefault(machine, []).append(detector.score(own).rounded())
+    rule, found = job.config.challenge.official_score, Found()
+    for machine, parts in tables.items():
+        table = ScoreTable.concat(parts)
+        for score in table.columns:
+            label = f"{machine} {score}"
+            _, by_section = result_table(section_scores(table, score), job.config.max_fpr, label)
+            metrics = {"official": official_score(rule, list(by_section.values()))}
+            found.setdefault(score, {})[machine] = metrics | _means(by_section)
+    return found
+
+
+def _means(by_section: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Means over sections, nan where one has none."""
+    rows = list(by_section.values())
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _by_stand_ins(job: Job, threads: int, all_machines: tuple[str, ...]) -> Found:
+    found, count = Found(), Found()
+    for planned in plan_jobs(job.config):
+        for machine, score, metrics in _pseudo_metrics(planned, threads, all_machines):
+            own = found.setdefault(score, {}).setdefault(machine, {})
+            seen = count.setdefault(score, {}).setdefault(machine, {})
+            for name, value in metrics.items():  # the mean over the models of sections
+                seen[name] = seen.get(name, 0) + 1
+                own[name] = own.get(name, 0.0) + (value - own.get(name, 0.0)) / seen[name]
+    return found
+
+
+def _pseudo_metrics(
+    planned: Job, threads: int, all_machines: tuple[str, ...]
+) -> Iterator[tuple[str, str, dict[str, float]]]:
+    config = planned.config
+    train = training_clips(planned, threads)
+    members = {machine: np.array(own) for machine, own in train.by_machine().items()}
+    parts = {
+        machine: take_apart([train[int(i)] for i in own], config.seed)
+        for machine, own in members.items()
+    }
+    learned = np.concatenate([members[machine][part.learned] for machine, part in parts.items()])
+    detector = _fitted(config, train.select(np.sort(learned)))
+
+    def normal_of(machine: str) -> ClipSet:
+        """Normal clips of a machine type that the detector has not learned from."""
+        if machine in parts:
+            return train.select(members[machine][parts[machine].normal])
+        return machine_clips(config, machine, "train", threads)
+
+    for machine, part in parts.items():
+        like = train[int(members[machine][0])]
+        sets = {}
+        for other in all_machines:
+            if other != machine:
+                clips = normal_of(other)
+                share = max(MOST_OTHERS // (len(all_machines) - 1), 1)
+                sets[f"machine {other}"] = stand_in(clips.select(evenly(len(clips), share)), like)
+        if len(part.attribute):
+            sets["attribute"] = train.select(members[machine][part.attribute])
+        if not sets:
+            raise UserError(
+                f"{machine}: there is nothing to stand in for anomalies, neither another machine "
+                "type nor an attribute to spare; name more --machine_types"
+            )
+        usual = detector.score(train.select(members[machine][part.normal]))
+        strange = {kind: detector.score(clips) for kind, clips in sets.items()}
+        for score in usual.columns:
+            values: dict[str, Any] = {}
+            for kind, table in strange.items():
+                values.setdefault(kind.partition(" ")[0], []).append(table[score])
+            joined = {kind: np.concatenate(each) for kind, each in values.items()}
+            yield machine, score, pseudo_metrics(usual[score], joined)
+
+
+def _fitted(config: Config, train: ClipSet) -> Detector:
+    detector = Detector.create(config.entry, config.system, device(config))
+    return detector.fit(train, seed=config.seed, progress=False, normal_scores=False)
