@@ -224,7 +224,6 @@ def _read_file(file: Path) -> Values:
     root = Node.read_file(file, "check --config")
     if root.node is None:
         return {}
-    spellings = _spellings()
     values: Values = {}
     try:
         pairs = root.pairs()
@@ -232,6 +231,7 @@ def _read_file(file: Path) -> Values:
         if "stands twice" in str(error):
             raise
         raise root.error("expected lines such as '--epochs: 100'") from None
+    spellings = {**_own_spellings(file.parent, pairs), **_spellings()}
     for key, value in pairs:
         text = str(key.scalar())
         each = spellings.get(text.lstrip("-"))
@@ -251,6 +251,16 @@ def _spellings() -> dict[str, Parameter]:
     """The parameters of all systems by every spelling, without dashes."""
     run = {flag.lstrip("-"): each for each in _run_parameters().values() for flag in each.flags}
     return {**all_parameters(), **run}
+
+
+def _own_spellings(folder: Path, pairs: Iterable[tuple[Node, Node]]) -> dict[str, Parameter]:
+    """The parameters of the system that a file names, where it is none of the package's."""
+    for key, value in pairs:
+        if str(key.scalar()).lstrip("-") == "model" and is_reference(str(value.scalar())):
+            entry = find_system(_placed(folder, "model", str(value.scalar())))
+            own = parameters_of(entry.parameters_class())
+            return {flag.lstrip("-"): each for each in own for flag in each.flags}
+    return {}
 
 
 def _flag_hint(text: str) -> str:

@@ -19,6 +19,7 @@ from asd.schema.values import Count, WholeNumber
 
 _OBJECTIVES = ("left_out", "published", "pseudo_auc")
 _METRICS = ("official", "by_domain")
+_FOLDS = 3
 
 
 def add_commands(commands: Any) -> None:
@@ -69,9 +70,10 @@ def add_commands(commands: Any) -> None:
                          help="official: the year's official score; by_domain: harmonic mean of "
                          "the AUC of each domain with its own anomalies, and the pAUC, as "
                          "published for DCASE2024 (default: official)")  # fmt: skip
-    command.add_argument("--folds", default="3", metavar="INT",
+    command.add_argument("--folds", metavar="INT",
                          help="parts of the machine types that are left out in turn, for the "
-                         "nested estimate; 0: no estimate (default: 3)")  # fmt: skip
+                         "nested estimate; 0: no estimate (default: 3, or as many as there are "
+                         "machine types)")  # fmt: skip
     command.add_argument("--study", default="", metavar="URL",
                          help="where the trials are kept, for several searches at once "
                          "(default: sqlite:///<results>/search/<export_dir>/study.db)")  # fmt: skip
@@ -101,9 +103,7 @@ def _search(args: argparse.Namespace) -> None:
 
     folder = base.result_directory / "search" / base.export_dir
     search = Search(
-        make_config, read_space(args.space), args.objective, args.metric, trials,
-        folds if args.objective != "pseudo_auc" and len(base.machines) > 1 else 0,
-        folder, args.study or f"sqlite:///{(folder / 'study.db').absolute()}", base.jobs,
+        make_config, read_space(args.space), args.objective, args.metric, trials, folds, folder, args.study or f"sqlite:///{(folder / 'study.db').absolute()}", base.jobs,
     )  # fmt: skip
     outcome = run_search(search)
     for line in outcome.lines():

@@ -337,10 +337,14 @@ def _set_child(node: yaml.Node | None, step: str | int, value: yaml.Node) -> Non
 
 
 def _guessed(value: Any) -> Any:
-    """A value of a parameter whose type is not told: a number if it looks like one."""
+    """A value of a parameter whose type is not told: a number if it looks like one.
+
+    1.0 is no whole number, though it may stand where one is asked for.
+    """
     if isinstance(value, list):
         return [_guessed(item) for item in value]
-    for kind in (int, float):
+    is_whole = isinstance(value, str) and value.lstrip("+-").isdecimal()
+    for kind in (int, float) if is_whole else (float,):
         try:
             return convert(kind, value)
         except ValueError:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,15 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
     found = []
     for heading, plot in (
         ("History", visualization.plot_optimization_history),
-        ("Importance (fANOVA)", visualization.plot_param_importances),
+        ("Importance", visualization.plot_param_importances),
         ("Values and what came of them", visualization.plot_slice),
         ("Values together", visualization.plot_parallel_coordinate),
         ("Value so far, training by training", visualization.plot_intermediate_values),
     ):
         try:
-            figure = plot(study)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The number of trials is too small")
+                figure = plot(study)
         except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
             log.info("%s: not drawn (%s)", heading, error)
             continue

@@ -200,16 +200,19 @@ def _do_trials(
             for number, each in running.items()
         }
         failures = _train(search, list(jobs.values()), at_once)
+        is_last = step + 1 == len(objective.trainings)
         for number, job in jobs.items():
             each = running[number]
-            if job.tag in failures:
-                reasons.append(failures[job.tag])
-                log.warning("trial %d: %s", number, failures[job.tag])
-                study.tell_failed(each.trial, failures[job.tag])
+            try:
+                if job.tag in failures:
+                    raise UserError(failures[job.tag])
+                each.done[machines] = metrics_of(search, each.config, job)
+            except UserError as error:
+                reasons.append(str(error))
+                log.warning("trial %d: %s", number, error)
+                study.tell_failed(each.trial, str(error))
                 del running[number]
                 continue
-            each.done[machines] = metrics_of(search, each.config, job)
-            is_last = step + 1 == len(objective.trainings)
             if study.report(each.trial, step, objective.value(each.done)) and not is_last:
                 study.tell_pruned(each.trial)
                 del running[number]
@@ -305,6 +308,11 @@ class Outcome:
             + ("of stand-ins, not of anomalies" if self.search.by_stand_ins else
                "measured on the clips it was chosen by, and so too high"),
         ]  # fmt: skip
+        if self.search.by_stand_ins and self.value > _SATURATED:
+            lines.append(
+                "nearly every stand-in is found, so that this value chooses little: vary what is "
+                "harder, or take machine types that sound more alike"
+            )
         if self.estimate is not None:
             lines.append(
                 f"nested estimate: {100 * self.estimate:.2f} %, each machine type scored by a "
@@ -317,6 +325,8 @@ class Outcome:
             )
         return lines
 
+
+_SATURATED = 0.995
 
 _METRICS = {"official": "official score", "by_domain": "harmonic mean by domain"}
 

@@ -99,7 +99,9 @@ class Study:
     ) -> None:
         self.space, self.seed, self.folder, self.worker = space, seed, folder, worker
         self._optuna = import_optuna()
-        self.optuna: optuna.Study = self._open(url, name, facts)
+        self._told: dict[int, set[int]] = {}  # steps of trials that another search had begun
+        with exclusive_lock(folder / "open.lock", "opening"):  # tables are made once
+            self.optuna: optuna.Study = self._open(url, name, facts)
 
     @property
     def trials(self) -> "list[optuna.trial.FrozenTrial]":
@@ -123,7 +125,7 @@ class Study:
         """Up to `most` trials to do: those left behind, then new ones up to `total`."""
         with exclusive_lock(self.folder / "ask.lock", "asking"):
             found = self._left_behind()[:most]
-            while len(found) < most and len(self.trials) < total:
+            for _ in range(min(most - len(found), total - len(self.trials))):
                 found.append(self.optuna.ask())
                 self._suggest(found[-1])
             for trial in found:
@@ -132,7 +134,7 @@ class Study:
 
     def report(self, trial: "optuna.Trial", step: int, value: float) -> bool:
         """Tell a trial's value so far; whether it is to be pruned."""
-        if step not in self.trials[trial.number].intermediate_values:
+        if step not in self._told.get(trial.number, ()):
             trial.report(value, step)
         return trial.should_prune()
 
@@ -198,6 +200,7 @@ class Study:
                     continue
                 log.info("going on with trial %d, which was interrupted", frozen.number)
                 trial = self._optuna.Trial(self.optuna, frozen._trial_id)
+                self._told[trial.number] = set(frozen.intermediate_values)
                 self._suggest(trial)
                 found.append(trial)
         return found

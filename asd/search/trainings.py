@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,11 @@ def do_training(
     if read_metrics(folder, job) is not None:
         return
     torch.set_num_threads(threads)
-    found = _by_stand_ins(job, threads, all_machines) if by_stand_ins else _by_tests(job, threads)
+    with _quiet():
+        if by_stand_ins:
+            found = _by_stand_ins(job, threads, all_machines)
+        else:
+            found = _by_tests(job, threads)
     kept = {
         score: {
             machine: {name: None if math.isnan(value) else value for name, value in own.items()}
@@ -95,7 +101,20 @@ def do_training(
         }
         for score, machines in found.items()
     }
-    write_json(file_of(folder, job), kept)
+    write_json(file_of(folder, job), kept, durable=False)  # can be made again
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings of single trainings, which every trial would repeat, go to the log of --debug."""
+    logger = logging.getLogger("asd")
+    before = logger.level
+    if before > logging.DEBUG:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _by_tests(job: Job, threads: int) -> Found:
