@@ -93,23 +93,36 @@ def _search(args: argparse.Namespace) -> None:
         return load_config(args.config, flags, args.split, [*args.set_values, *set_texts])
 
     base = make_config([])
-    trials, folds = (
-        _number("--trials", Count, args.trials),
-        _number("--folds", WholeNumber, args.folds),
-    )
+    trials = _number("--trials", Count, args.trials)
+    folds = _folds(args, len(base.machines))
     from asd.search.outputs import write_outcome  # loads torch
     from asd.search.searching import Search, run_search
     from asd.search.space import read_space
 
     folder = base.result_directory / "search" / base.export_dir
     search = Search(
-        make_config, read_space(args.space), args.objective, args.metric, trials, folds, folder, args.study or f"sqlite:///{(folder / 'study.db').absolute()}", base.jobs,
-    )  # fmt: skip
+        make_config,
+        read_space(args.space),
+        args.objective,
+        args.metric,
+        trials,
+        folds,
+        folder,
+        args.study or f"sqlite:///{(folder / 'study.db').absolute()}",
+        base.jobs,
+    )
     outcome = run_search(search)
     for line in outcome.lines():
         print(line)
     for path in write_outcome(outcome):
         print(path)
+
+
+def _folds(args: argparse.Namespace, machines: int) -> int:
+    """Parts to leave out; none where the choice sees no label, or there is but one machine type."""
+    if args.folds is not None:
+        return _number("--folds", WholeNumber, args.folds)
+    return min(_FOLDS, machines) if machines > 1 and args.objective != "pseudo_auc" else 0
 
 
 def _number(flag: str, kind: Any, text: str) -> int:
