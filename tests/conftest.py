@@ -95,11 +95,12 @@ def tiny_data(tmp_path_factory):
 def tiny_encoders(tmp_path_factory):
     """Architecture -> file of a tiny encoder with random weights, in its published layout."""
     import torch
-    from tiny_encoders import beats, eat, efficientat
+    from tiny_encoders import beats, eat, efficientat, openl3, panns
 
     folder = tmp_path_factory.mktemp("weights")
     found = {}
-    for name, content in (("beats", beats()), ("eat", eat()), ("mn", efficientat())):
+    made = {"beats": beats(), "eat": eat(), "mn": efficientat()}
+    for name, content in {**made, "panns": panns(), "openl3": openl3()}.items():
         found[name] = folder / f"tiny_{name}.pt"
         torch.save(content, found[name])
     return found

@@ -49,6 +49,7 @@ def makers() -> dict[str, Callable[[], Any]]:
     """Encoder -> maker of a checkpoint of its real size."""
     made = runpy.run_path(str(_MAKERS))
     beats, eat, mn = made["beats"], made["eat"], made["efficientat"]
+    cnn14, openl3 = made["panns"], made["openl3"]
     base = {"width": 768, "layers": 12, "heads": 12, "hidden": 3072, "channels": 512, "groups": 16}
     return {
         "beats": lambda: beats(**base),
@@ -57,6 +58,8 @@ def makers() -> dict[str, Callable[[], Any]]:
         "mn04": lambda: mn(0.4),
         "mn10": lambda: mn(1.0),
         "mn40": lambda: mn(4.0),
+        "cnn14": lambda: cnn14((64, 128, 256, 512, 1024, 2048), classes=527),
+        "openl3": lambda: openl3((64, 64, 128, 128, 256, 256, 512)),
     }
 
 

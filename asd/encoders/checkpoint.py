@@ -16,6 +16,8 @@ from asd.encoders.beats import Beats, BeatsSettings
 from asd.encoders.eat import Eat, own_names
 from asd.encoders.efficientat import EfficientAt
 from asd.encoders.network import EncoderNetwork
+from asd.encoders.openl3 import OpenL3
+from asd.encoders.panns import Cnn14
 from asd.encoders.weights import settings_beside
 from asd.errors import UserError
 
@@ -126,8 +128,13 @@ def _network(content: Mapping[str, Any], weights: dict[str, Any], path: Path) ->
         return Eat(_stored_whole(own_names(weights)), heads, epsilon)
     if "features.0.0.weight" in weights and "features.16.0.weight" in weights:
         return EfficientAt(_stored_whole(weights))
+    if "conv_block6.conv2.weight" in weights and "fc1.weight" in weights:
+        return Cnn14(_stored_whole(weights))
+    if "audio_embedding_layer.weight" in weights:
+        return OpenL3(_stored_whole(weights))
     raise UserError(
-        f"{path}: is no checkpoint of BEATs, EAT or EfficientAT (mn); name one of those"
+        f"{path}: is no checkpoint of BEATs, EAT, EfficientAT (mn), CNN14 or OpenL3; name one of "
+        "those"
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import hardswish, linear, pad, relu
 
 from asd.encoders.filterbank import mel_filters
-from asd.encoders.network import EncoderNetwork, TokenGrid
+from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
 
 _TRANSFORM, _WINDOW, _HOP, _MELS = 1024, 800, 320, 128
 _HIGHEST_HZ = 15000.0
@@ -115,7 +115,6 @@ class _Convolution(nn.Module):
     ) -> None:
         super().__init__()
         kernels = weights[f"{name}.0.weight"]
-        norm = {part: weights[f"{name}.1.{part}"] for part in _NORM_PARTS}
         outputs, inputs, size, _ = kernels.shape
         # Depthwise: each output hears one input. The stem, too, hears one, of one channel.
         is_depthwise = inputs == 1 and name != "features.0"
@@ -127,13 +126,8 @@ class _Convolution(nn.Module):
             padding=(size - 1) // 2,
             groups=outputs if is_depthwise else 1,
         )
-        scale = norm["weight"] / (norm["running_var"] + _NORM_EPSILON).sqrt()
-        self.conv.load_state_dict(
-            {
-                "weight": kernels * scale.view(-1, 1, 1, 1),
-                "bias": norm["bias"] - norm["running_mean"] * scale,
-            }
-        )
+        norm = norm_factors(weights, f"{name}.1", _NORM_EPSILON)
+        load_with_norm(self.conv, kernels, None, norm)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,9 +140,6 @@ class _Convolution(nn.Module):
             x = self.conv(x)
         found: Tensor = x if self.activation is None else self.activation(x, inplace=True)
         return found
-
-
-_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 class _SqueezeExcite(nn.Module):

@@ -118,15 +118,15 @@ class Encoder:
         UserError
             As `tokens`, or the network has no such token.
         """
-        self.check_class_token()
+        self.check_class_token(layer)
         found = []
         for grid in self._grids(waves, rate_hz, layer):
             assert grid.class_token is not None
             found.append(_array(grid.class_token))
         return np.concatenate(found)
 
-    def check_class_token(self) -> None:
-        """Refuse a network without a class token.
+    def check_class_token(self, layer: int | None = None) -> None:
+        """Refuse a network without a class token, or a layer without one.
 
         Raises
         ------
@@ -136,6 +136,12 @@ class Encoder:
         if not self.network.has_class_token:
             raise UserError(
                 f"{self.name}: {self.network.kind} has no class token; pool its tokens (mean)"
+            )
+        is_inner = layer is not None and layer != self.layers
+        if is_inner and not self.network.has_inner_class_tokens:
+            raise UserError(
+                f"layer: {self.name} has a class token after its last layer alone, "
+                f"{self.layers}, not {layer}; leave layer out, or pool tokens"
             )
 
     def check_layer(self, layer: int | None) -> None:

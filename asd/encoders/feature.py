@@ -15,7 +15,7 @@ from asd.encoders.pooling import Pooling
 from asd.encoders.weights import find_weights, sha256_of
 
 Take = Literal["tokens", "class"]
-"""All tokens, or the one that stands for the clip (EAT)."""
+"""All tokens, or the one that stands for the clip (EAT, CNN14)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class EncoderFeature:
         """
         self._encoder.check_layer(self.layer)
         if self.take == "class":
-            self._encoder.check_class_token()
+            self._encoder.check_class_token(self.layer)
 
     def compute(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         return self.compute_many([wave], rate_hz)[0]

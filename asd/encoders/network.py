@@ -1,6 +1,7 @@
 """What the networks of all encoders have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -43,6 +44,8 @@ class EncoderNetwork(nn.Module, ABC):
     """Ends of the names of the linear layers that LoRA adapts."""
     gains_from_bfloat16: ClassVar[bool] = True
     """Whether it is faster in bfloat16, and as good: "auto" takes float32 where it is not."""
+    has_inner_class_tokens: ClassVar[bool] = True
+    """Whether a class token, if there is one, can be had of every layer, not the last alone."""
 
     def __init__(self, dim: int, bands: int, layers: int) -> None:
         super().__init__()
@@ -110,3 +113,36 @@ def dropped_out(x: Tensor, probability: float, generator: Generator | None) -> T
         return x
     kept = torch.rand(x.shape, generator=generator) >= probability
     return x * kept.to(x) / (1 - probability)
+
+
+def norm_factors(
+    weights: Mapping[str, Tensor], name: str, epsilon: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """What a batch norm that is not trained multiplies by, and then adds, shape (channels,) each.
+
+    Parameters
+    ----------
+    weights, name
+        Arrays `<name>.weight`, `.bias`, `.running_mean` and `.running_var`.
+    """
+    scale = weights[f"{name}.weight"] / (weights[f"{name}.running_var"] + epsilon).sqrt()
+    return scale, weights[f"{name}.bias"] - weights[f"{name}.running_mean"] * scale
+
+
+def load_with_norm(
+    conv: nn.Conv2d, kernels: Tensor, bias: Tensor | None, norm: tuple[Tensor, Tensor] | None
+) -> None:
+    """Give a convolution its weights, with the batch norm after it folded into them.
+
+    Parameters
+    ----------
+    kernels, bias
+        Of the convolution itself.
+    norm
+        See `norm_factors`; None where no batch norm follows.
+    """
+    added = kernels.new_zeros(len(kernels)) if bias is None else bias
+    if norm is not None:
+        scale, shift = norm
+        kernels, added = kernels * scale.view(-1, 1, 1, 1), added * scale + shift
+    conv.load_state_dict({"weight": kernels, "bias": added})

@@ -51,7 +51,7 @@ class KnownWeights:
     @property
     def file_name(self) -> str:
         """What the file is called in the folder of weights."""
-        return f"{self.name}{Path(self.file).suffix}"
+        return f"{self.name}{_ending(self.file)}"
 
 
 @cache
@@ -191,7 +191,7 @@ def add_weights(name: str, file: Path, check: Callable[[Path], object]) -> Path:
         raise UserError(f"weights {name!r}: expected a name such as my_beats, without folder")
     if not file.is_file():
         raise UserError(f"{file}: no such file of weights; check the path")
-    if file.suffix not in SUFFIXES:
+    if _ending(file.name) not in SUFFIXES:
         raise UserError(f"{file}: expected a name that ends in {', '.join(SUFFIXES)}; rename it")
     known = catalog().get(name)
     if known and _differs(file, known.sha256):
@@ -200,7 +200,7 @@ def add_weights(name: str, file: Path, check: Callable[[Path], object]) -> Path:
             "again, or add it under a name of your own"
         )
     check(file)
-    target = weights_folder() / f"{name}{file.suffix}"
+    target = weights_folder() / f"{name}{_ending(file.name)}"
     with exclusive_lock(target.with_name(f".{name}.lock"), "copying"):
         with write_aside(target) as aside:
             shutil.copyfile(file, aside)
@@ -274,6 +274,11 @@ def _sha256(path: Path, _size: int, _changed_ns: int) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _ending(file_name: str) -> str:
+    """The ending by which a file is read: what is called .pth.tar is no archive."""
+    return Path(file_name.removesuffix(".tar")).suffix
 
 
 def _differs(path: Path, sha256: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_encoders import beats, eat, efficientat
+from tiny_encoders import beats, eat, efficientat, openl3, panns
 
 from asd.encoders import encoder as encoder_module
 from asd.encoders import load
@@ -15,7 +15,7 @@ from asd.encoders.checkpoint import read_network
 from asd.encoders.weights import add_weights
 from asd.errors import UserError
 
-KINDS = ("beats", "eat", "mn")
+KINDS = ("beats", "eat", "mn", "panns", "openl3")
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,29 @@ def test_a_clip_shorter_than_a_patch_is_refused(encoder):
         encoder.tokens(np.zeros((1, shortest - 1), np.float32), encoder.rate_hz)
 
 
-def test_only_eat_has_a_class_token_and_an_end(tiny_encoders, noise):
+def test_eat_has_a_class_token_and_an_end_and_beats_neither(tiny_encoders, noise):
     eat_encoder = load(tiny_encoders["eat"])
     assert eat_encoder.class_tokens(noise, 16000).shape == (3, 16)
     with pytest.raises(UserError, match="is too long for tiny_eat"):
         eat_encoder.tokens(np.zeros((1, 480000), np.float32), 16000)
     with pytest.raises(UserError, match="BEATs has no class token; pool its tokens"):
         load(tiny_encoders["beats"]).class_tokens(noise, 16000)
+
+
+def test_the_class_token_of_cnn14_is_that_of_its_last_layer(tiny_encoders, noise):
+    encoder = load(tiny_encoders["panns"])
+    found = encoder.class_tokens(noise, 16000)
+    assert found.shape == (3, 16)
+    np.testing.assert_array_equal(found, encoder.class_tokens(noise, 16000, 6))
+    with pytest.raises(UserError, match="has a class token after its last layer alone, 6, not 5"):
+        encoder.class_tokens(noise, 16000, 5)
+
+
+def test_a_short_clip_gives_openl3_one_window_and_a_longer_one_a_window_each_tenth(tiny_encoders):
+    encoder = load(tiny_encoders["openl3"])
+    for samples, windows in ((1, 1), (24000, 1), (24001, 2), (48000, 6), (96000, 16)):
+        tokens = encoder.tokens(np.full((1, samples), 0.1, np.float32), 48000)
+        assert tokens.shape == (1, windows, 1, 16)
 
 
 def test_eat_is_the_same_from_safetensors(tmp_path, tiny_encoders, noise, monkeypatch):
@@ -140,11 +156,15 @@ def with_value(content, name, value):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ({"model": {"linear.weight": torch.zeros(2)}}, "is no checkpoint of BEATs, EAT or Effi"),
+        ({"model": {"linear.weight": torch.zeros(2)}}, "is no checkpoint of BEATs, EAT, Effi"),
         ({"model": Payload()}, "holds something else than tensors and numbers"),
         ([1, 2], "holds no arrays by name"),
         (without(beats(), "encoder.layers.1.fc1.bias"), "arrays do not fit together"),
         (without(efficientat(), "features.3.block.1.0.weight"), "arrays do not fit together"),
+        (without(panns(), "conv_block3.bn1.bias"), "arrays do not fit together"),
+        (with_value(panns(), "logmel_extractor.melW", torch.zeros(257, 64)), "CNN14 for 32 kHz"),
+        (without(openl3(), "conv2d_5.bias"), "arrays do not fit together"),
+        ({**openl3(), "speclayer.mel_basis": torch.zeros(256, 1025)}, "only networks on 128 bands"),
         (beats(layer_norm_first=True), "a layer norm before each layer"),
         (with_value(beats(), "layer_norm.bias", torch.full((8,), torch.nan)), "are not finite"),
         (with_value(beats(), "quantize.embedding", torch.zeros(1)), "is a tokenizer of BEATs"),

@@ -1,10 +1,11 @@
-"""The three networks against the numbers of the programs that they were published with."""
+"""The networks against the numbers of the programs that they were published with."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_encoders import openl3
 
 from asd.encoders import load
 from asd.encoders.beats import relative_buckets
@@ -117,3 +118,28 @@ def test_efficientat_with_real_weights_equals_the_published_program():
         tokens = encoder.tokens(waves(golden["wave1_int16"]), 32000, layer + 1)
         expected = golden[f"wave1_fmax15000_map{layer:02}"].transpose(2, 1, 0)
         np.testing.assert_allclose(tokens[0], expected, rtol=0, atol=1e-3)
+
+
+def test_cnn14_equals_the_published_program(tiny_encoders):
+    golden = np.load(DATA / "panns.npz")
+    encoder = load(tiny_encoders["panns"])
+    wave = waves(golden["wave_int16"])
+    frames = encoder.network.features(torch.from_numpy(wave))[0, ::5].numpy()
+    np.testing.assert_allclose(frames, golden["logmel"], rtol=0, atol=5e-3)
+    found = encoder.class_tokens(wave, 32000)[0]
+    np.testing.assert_allclose(found, golden["embedding"], rtol=0, atol=1e-4)
+    assert encoder.tokens(wave, 32000).shape == (1, 2, 2, 16)
+
+
+def test_openl3_equals_the_published_program(tmp_path):
+    golden = np.load(DATA / "openl3.npz")
+    torch.save(openl3((64, 64, 128, 128, 256, 256, 512)), tmp_path / "openl3.pt")
+    encoder = load(tmp_path / "openl3.pt")
+    wave = waves(golden["wave_int16"])
+    frames = encoder.network.features(torch.from_numpy(wave))[0, :, ::4, ::11].numpy()
+    np.testing.assert_allclose(frames, golden["logmel"], rtol=0, atol=5e-3)
+    tokens = encoder.tokens(wave, 48000)
+    assert tokens.shape == (1, 3, 1, 512)
+    largest = np.abs(golden["embedding_mean"]).max()
+    found = tokens.mean((1, 2))[0]
+    np.testing.assert_allclose(found, golden["embedding_mean"], rtol=0, atol=1e-4 * largest)

@@ -87,7 +87,7 @@ def test_the_catalog_is_well_formed():
         assert known.page.startswith("https://")
         assert known.addresses
         assert all(a.startswith(("https://", "hf://")) for a in known.addresses)
-        assert known.file.endswith(SUFFIXES)
+        assert known.file_name.endswith(SUFFIXES)
         assert not known.sha256 or len(known.sha256) == 64
 
 
@@ -240,3 +240,10 @@ def test_what_cannot_be_added(tmp_path, tiny_encoders, folder, name, file, compl
     with pytest.raises(UserError, match=complaint):
         add_weights(name, files[file], read_network)
     assert not folder.exists() or files_in(folder) == []
+
+
+def test_a_file_that_is_called_an_archive_but_is_none_is_added(tmp_path, folder, tiny_encoders):
+    file = tmp_path / "torchopenl3.pth.tar"
+    file.write_bytes(tiny_encoders["openl3"].read_bytes())
+    assert add_weights("openl3_env", file, read_network) == folder / "openl3_env.pth"
+    assert load("openl3_env").network.kind == "OpenL3"

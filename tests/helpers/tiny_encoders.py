@@ -1,5 +1,6 @@
 """Tiny encoders with random weights, in the layouts in which the real ones are published."""
 
+import numpy as np
 import torch
 
 
@@ -114,3 +115,57 @@ def efficientat(scale=0.01, seed=0):
     _linear(w, g, "classifier.2", _scaled(1280, scale), 6 * width)
     _linear(w, g, "classifier.5", 527, _scaled(1280, scale))
     return w
+
+
+def _ruled(shapes, seed):
+    """Weights by the rule of the numbers in tests/data/encoders, from names and shapes in order."""
+    found = {}
+    for number, (name, shape) in enumerate(shapes.items()):
+        drawn = np.random.RandomState(seed * 100003 + number).randint(-127, 128, size=shape) / 127
+        if name.endswith("running_mean"):
+            values = 0.05 * drawn
+        elif name.endswith("running_var"):
+            values = 1 + abs(drawn)
+        elif len(shape) == 1:
+            values = 1 + 0.2 * drawn if name.endswith("weight") else 0.1 * drawn
+        else:
+            values = drawn * (6 / np.prod(shape[1:])) ** 0.5
+        found[name] = torch.from_numpy(values.astype(np.float32))
+    return found
+
+
+def _norm_shapes(name, width):
+    return {
+        f"{name}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")
+    }
+
+
+def panns(widths=(4, 8, 8, 12, 12, 16), classes=5, seed=101):
+    """A CNN14 checkpoint; its real widths are 64, 128, 256, 512, 1024, 2048, and 527 classes."""
+    shapes = _norm_shapes("bn0", 64)
+    before = 1
+    for number, width in enumerate(widths, start=1):
+        block = f"conv_block{number}"
+        shapes[f"{block}.conv1.weight"] = (width, before, 3, 3)
+        shapes[f"{block}.conv2.weight"] = (width, width, 3, 3)
+        shapes |= _norm_shapes(f"{block}.bn1", width) | _norm_shapes(f"{block}.bn2", width)
+        before = width
+    shapes |= {"fc1.weight": (before, before), "fc1.bias": (before,)}
+    shapes |= {"fc_audioset.weight": (classes, before), "fc_audioset.bias": (classes,)}
+    weights = _ruled(shapes, seed)
+    weights["logmel_extractor.melW"] = torch.zeros(513, 64)  # computed anew, not read
+    return {"iteration": 1, "model": weights}
+
+
+def openl3(widths=(2, 2, 4, 4, 8, 8, 16), seed=102):
+    """An OpenL3 checkpoint; its real widths are 64, 64, 128, 128, 256, 256, 512."""
+    shapes = _norm_shapes("batch_normalization_1", 1)
+    before = 1
+    for number, width in enumerate(widths, start=1):
+        name = f"conv2d_{number}"
+        shapes |= {f"{name}.weight": (width, before, 3, 3), f"{name}.bias": (width,)}
+        shapes |= _norm_shapes(f"batch_normalization_{number + 1}", width)
+        before = width
+    name = "audio_embedding_layer"
+    shapes |= {f"{name}.weight": (before, before, 3, 3), f"{name}.bias": (before,)}
+    return _ruled(shapes, seed)
