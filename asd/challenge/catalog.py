@@ -27,18 +27,29 @@ class LabelList:
 
 
 @dataclass(frozen=True)
+class AttributeFile:
+    """A table of true attributes that the organisers published: its name, address and SHA-256."""
+
+    name: str
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Split:
     """The development or the evaluation data set of a year.
 
     `sections` maps machine types to their sections, in the order of the official tables;
     `archives` maps machine types to the addresses of their zip files; `record` is the Zenodo
-    record to ask for further files, or None.
+    record to ask for further files, or None; `attributes` maps machine types whose names hide
+    their attributes to the tables of these.
     """
 
     name: str
     sections: Mapping[str, tuple[str, ...]]
     archives: Mapping[str, tuple[str, ...]]
     record: int | None
+    attributes: Mapping[str, tuple[AttributeFile, ...]]
 
     @property
     def folder(self) -> str:
@@ -141,24 +152,32 @@ def _parse_challenge(name: str, entry: Mapping[str, Any]) -> Challenge:
         test_folders=tuple(entry["test_folders"]),
         submission_files=tuple(entry["submission_files"]),
         official_score=OfficialScore(score["mean"], tuple(score["metrics"])),
-        dev=_parse_split("dev", entry["dev"]),
-        eval=_parse_split("eval", entry["eval"]),
+        dev=_parse_split("dev", entry["dev"], entry.get("attributes_url", "")),
+        eval=_parse_split("eval", entry["eval"], entry.get("attributes_url", "")),
         label_list=_parse_label_list(entry.get("label_list")),
     )
 
 
-def _parse_split(name: str, entry: Mapping[str, Any]) -> Split:
+def _parse_split(name: str, entry: Mapping[str, Any], attributes_url: str) -> Split:
     renamed = entry.get("archive_names", {})
 
     def address(template: str, machine: str) -> str:
         folder, _, file = template.format(machine=machine).rpartition("/")
         return f"{folder}/{renamed.get(file, file)}"
 
+    def tables(machine: str, digests: Mapping[str, str]) -> tuple[AttributeFile, ...]:
+        files = []
+        for part, sha256 in digests.items():
+            url = attributes_url.format(split=name, machine=machine, part=part)
+            files.append(AttributeFile(url.rpartition("/")[2], url, sha256))
+        return tuple(files)
+
     return Split(
         name=name,
         sections={machine: tuple(ids) for machine, ids in entry["sections"].items()},
         archives={m: tuple(address(t, m) for t in entry["archives"]) for m in entry["sections"]},
         record=entry.get("record"),
+        attributes={m: tables(m, found) for m, found in entry.get("attributes", {}).items()},
     )
 
 

@@ -1,6 +1,7 @@
-"""Commands about data: synthesize, download, rename."""
+"""Commands about data: synthesize, download, rename, attributes."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ def add_commands(commands: Any) -> None:
     _add_synthesize(commands)
     _add_download(commands)
     _add_rename(commands)
+    _add_attributes(commands)
 
 
 def _add_synthesize(commands: Any) -> None:
@@ -34,6 +36,12 @@ def _add_synthesize(commands: Any) -> None:
     command.add_argument("--clutter", type=float, metavar="DB",
                          help="add noise of its own colour to every clip, at this level against "
                          "the clip's in dB (default: none)")  # fmt: skip
+    command.add_argument("--hide_attributes", nargs="*", metavar="MACHINE",
+                         help="names of these machine types' clips tell no attributes, of all "
+                         "if none are given; a table beside the clips does")  # fmt: skip
+    command.add_argument("--attribute_contrast", type=float, default=1.0, metavar="X",
+                         help="how far apart attributes sound: factor on the steps of speed, which "
+                         "are 6 percent at 1, easy to tell; 0.25 is hard (default: 1)")  # fmt: skip
     command.add_argument("--overwrite", action="store_true",
                          help="replace machine types that are there")  # fmt: skip
 
@@ -46,8 +54,14 @@ def _synthesize(args: argparse.Namespace) -> None:
         config.dataset_directory, config.challenge, config.split, config.machines,
         clips=SyntheticCounts(args.train_source, args.train_target, args.test),
         seconds=(args.seconds[0], args.seconds[-1]), clutter_db=args.clutter, seed=config.seed,
-        overwrite=args.overwrite,
+        hide_attributes=_hidden(args, config.machines),
+        attribute_contrast=args.attribute_contrast, overwrite=args.overwrite,
     )  # fmt: skip
+
+
+def _hidden(args: argparse.Namespace, machines: Sequence[str]) -> Sequence[str]:
+    """Machine types whose attributes are to be hidden: all if the flag names none."""
+    return () if args.hide_attributes is None else args.hide_attributes or machines
 
 
 def _add_download(commands: Any) -> None:
@@ -99,3 +113,30 @@ def _rename(args: argparse.Namespace) -> None:
         config.dataset_directory, config.challenge, list_path=args.list, link=args.link,
         allow_wrong=args.allow_wrong_labels,
     )  # fmt: skip
+
+
+def _add_attributes(commands: Any) -> None:
+    command = add_command(
+        commands, "attributes", _attributes,
+        "get the true attributes of machine types whose clips' names hide them (2024, 2025)",
+        """
+        The organisers published them after the challenge. They go to
+        <data>/<year>/{dev,eval}_data/ground_truth_attributes/<machine>/, beside the clips; nothing
+        learns from them unless it is told to.
+
+        example: asd attributes -d --dataset DCASE2024T2
+        """,
+    )  # fmt: skip
+    add_split(command)
+    add_config(command)
+    add_parameters(command, "dataset", "machine_types", "dataset_directory")
+
+
+def _attributes(args: argparse.Namespace) -> None:
+    from asd.challenge.true_attributes import fetch_true_attributes
+
+    config = read_config(args)
+    machines = config.machines if config.machine_types else ()
+    where = config.dataset_directory, config.challenge, config.split
+    for path in fetch_true_attributes(*where, machines):
+        print(path)

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.layout import machine_folder, split_folder
+from asd.challenge.true_attributes import HEADER, table_name, true_attributes_folder
+from asd.clips import NO_ATTRIBUTE
 from asd.csvfiles import read_rows
 from asd.errors import UserError
 from asd.files import folder_aside, write_text
@@ -55,14 +57,17 @@ def synthesize(
     seconds: tuple[float, float] = (2.0, 2.0),
     clutter_db: float | None = None,
     seed: int = 0,
+    hide_attributes: Sequence[str] = (),
+    attribute_contrast: float = 1.0,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a data set of the year's own shape below `data`.
 
-    What a clip sounds like depends on the seed, its machine type and its labelled name alone; the
-    same call writes the same bytes. A machine type's folder appears whole or not at all. Test
-    clips of the evaluation split carry no label; `eval_data_list_<year>.csv` beside the raw
-    folder tells it, in the organisers' format.
+    What a clip sounds like depends on the seed, its machine type, its labelled name (before
+    attributes are hidden) and the contrast of attributes alone; the same call writes the same
+    bytes. A machine type's folder appears whole or not at all. Test clips of the evaluation split
+    carry no label; `eval_data_list_<year>.csv` beside the raw folder tells it, in the organisers'
+    format.
 
     Parameters
     ----------
@@ -77,6 +82,14 @@ def synthesize(
     clutter_db
         Level, against the rest of a clip, of a noise that every clip gets in a colour of its own:
         what passes by. Spectra alone then tell little; None leaves it out.
+    hide_attributes
+        Machine types whose names tell no attributes ("noAttribute"), beyond those whose names
+        tell none anyway. What they are is written to a table beside the clips, see
+        `asd.challenge.true_attributes`.
+    attribute_contrast
+        How far apart attributes sound: at 1, values next to each other differ by 6 percent in
+        speed, and k-means of mean log-mels finds them all (adjusted Rand index 1 for three
+        machine types); at 0.25, by 1.5 percent, hardly (0.2, 0.5 and 0.9).
     overwrite
         Replace machine folders that exist.
 
@@ -93,8 +106,15 @@ def synthesize(
     wanted = challenge.check_machines(split, list(machines))
     folders = [machine_folder(data, challenge, split, machine) for machine in wanted]
     _check(folders, seconds, overwrite)
+    hidden = _check_hidden(challenge, split, hide_attributes, attribute_contrast)
     counts = clips or SyntheticCounts()
-    plans = [plan_machine(challenge, split, machine, counts, seed) for machine in wanted]
+    plans = [
+        plan_machine(
+            challenge, split, machine, counts, seed,
+            hidden=machine in hidden, contrast=attribute_contrast,
+        )
+        for machine in wanted
+    ]  # fmt: skip
     with tqdm(total=sum(len(plan) for plan in plans), desc="synthesize", unit="clip") as progress:
         for folder, plan in zip(folders, plans, strict=True):
             with _explained(folder), folder_aside(folder) as aside:
@@ -102,6 +122,7 @@ def synthesize(
                     _write_clip(aside / clip.path, clip, seconds, clutter_db, seed)
                     progress.update()
                 _write_attributes(aside, plan)
+                _write_true_attributes(data, plan)
                 if split == "eval":  # before the folder appears, so that it never lacks its list
                     _update_label_list(label_list_path(data, challenge), plan)
     return folders
@@ -126,6 +147,22 @@ def _check(folders: Sequence[Path], seconds: tuple[float, float], overwrite: boo
             )
 
 
+def _check_hidden(
+    challenge: Challenge, split: str, hidden: Sequence[str], contrast: float
+) -> tuple[str, ...]:
+    """The machine types whose attributes are to be hidden, checked."""
+    if not 0 < contrast <= 6:
+        raise UserError(f"--attribute_contrast: expected more than 0, at most 6, got {contrast:g}")
+    if not hidden:
+        return ()
+    if challenge.keyword == "id":
+        raise UserError(
+            f"--hide_attributes: names of {challenge.name} tell no attributes anyway; leave it "
+            "out, or take a year from 2021 on"
+        )
+    return challenge.check_machines(split, list(hidden))
+
+
 # --- How a clip sounds -------------------------------------------------------------------------
 
 
@@ -136,7 +173,7 @@ def _write_clip(
     clutter_db: float | None,
     seed: int,
 ) -> None:
-    rng = seeded_generator(seed, clip.section.machine, clip.folder, str(clip.name))
+    rng = seeded_generator(seed, clip.section.machine, clip.folder, clip.seed_name)
     samples = round(rng.uniform(*seconds) * SAMPLE_RATE_HZ)
     signal = _render(clip, samples, rng)
     if clutter_db is not None:
@@ -187,7 +224,7 @@ def _write_attributes(folder: Path, plan: Sequence[PlannedClip]) -> None:
         lines = ["file_name,d1p,d1v,d2p,d2v"]
         for clip in plan:
             if clip.name.section == section and clip.folder != "supplemental":
-                told = clip.section.has_attributes and clip.unlabelled is None
+                told = clip.section.tells_attributes and clip.unlabelled is None
                 pairs = clip.condition.attributes if told else (("", ""),) * 2
                 words = [
                     f"{clip.section.machine}/{clip.path}",
@@ -195,6 +232,28 @@ def _write_attributes(folder: Path, plan: Sequence[PlannedClip]) -> None:
                 ]
                 lines.append(",".join(words))
         write_text(folder / f"attributes_{section}.csv", "\n".join(lines) + "\n")
+
+
+def _write_true_attributes(data: Path, plan: Sequence[PlannedClip]) -> None:
+    """Write the tables of attributes that names do not tell; none where all names tell them.
+
+    Unlabelled test clips have two lines, one for the name that a labelled copy gets.
+    """
+    first = plan[0].section
+    folder = true_attributes_folder(data, first.challenge, first.split, first.machine)
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for clip in plan:
+        if clip.folder == "supplemental" or clip.name.attributes != NO_ATTRIBUTE:
+            continue
+        part = "train" if clip.folder == "train" else "test"
+        table = rows.setdefault(table_name(clip.name.section, part), [HEADER])
+        names = [str(clip.name)]
+        names += [] if clip.unlabelled is None else [str(clip.unlabelled)]
+        table += [(clip.true_name, name) for name in names]
+    for stale in folder.glob("attributes_*_correspondence.csv"):  # of an earlier data set
+        stale.unlink()
+    for name, lines in rows.items():
+        write_text(folder / name, "".join(",".join(line) + "\n" for line in lines))
 
 
 def _update_label_list(path: Path, plan: Sequence[PlannedClip]) -> None:

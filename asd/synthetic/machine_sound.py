@@ -104,8 +104,18 @@ class Machine:
     conditions: dict[str, tuple[Condition, ...]]
 
 
-def draw_machine(rng: Generator) -> Machine:
-    """A machine at random."""
+_SPEED_STEP = 1.06
+"""Factor of speed from one value of the speed's attribute to the next."""
+
+
+def draw_machine(rng: Generator, contrast: float = 1.0) -> Machine:
+    """A machine at random.
+
+    Parameters
+    ----------
+    contrast
+        How far apart attributes sound: the logarithm of the step of speed is multiplied by it.
+    """
     harmonics = rng.uniform(0.3, 1.0, size=24) * np.arange(1, 25) ** -rng.uniform(0.4, 0.9)
     return Machine(
         pitch_hz=rng.uniform(110.0, 220.0),
@@ -117,7 +127,7 @@ def draw_machine(rng: Generator) -> Machine:
         knock_hz=rng.uniform(3.0, 12.0),
         knock_ring_hz=rng.uniform(1200.0, 4000.0),
         knock_db=rng.uniform(-14.0, -8.0),
-        conditions=_draw_conditions(rng),
+        conditions=_draw_conditions(rng, contrast),
     )
 
 
@@ -129,7 +139,7 @@ def _draw_spectrum(rng: Generator) -> Spectrum:
     return Spectrum(tilt_db=rng.uniform(-4.0, -1.0), bumps=np.array(bumps))
 
 
-def _draw_conditions(rng: Generator) -> dict[str, tuple[Condition, ...]]:
+def _draw_conditions(rng: Generator, contrast: float) -> dict[str, tuple[Condition, ...]]:
     """Three source and two target conditions; the target is faster or slower, and elsewhere."""
     speed_word = str(rng.choice(["vel", "spd", "rot"]))
     noise_word = str(rng.choice(["n", "f-n", "m-n"]))
@@ -148,7 +158,7 @@ def _draw_conditions(rng: Generator) -> dict[str, tuple[Condition, ...]]:
         conditions[domain] = tuple(
             Condition(
                 attributes=((speed_word, str(step)), (noise_word, letter)),
-                speed=1.06 ** (step - 11),
+                speed=_SPEED_STEP ** (contrast * (step - 11)),
                 background=place,
                 background_db=background_db + louder_db,
             )

@@ -4,14 +4,14 @@ Sections, forms of names, attributes that are told and labels that are kept back
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 
 from asd.challenge.catalog import Challenge
 from asd.challenge.names import ClipName
-from asd.clips import LABELS
+from asd.clips import LABELS, NO_ATTRIBUTE
 from asd.errors import UserError
 from asd.synthetic.machine_sound import FAULTS, Condition, Machine, draw_machine
 
@@ -59,12 +59,18 @@ class Section:
     machine: str
     number: str
     sound: Machine
+    hidden: bool = False
 
     @property
     def has_attributes(self) -> bool:
-        """Whether attributes are told; from 2024 on every other machine type hides them."""
+        """Whether the year's names tell attributes; from 2024 on every other machine type's do."""
         machines = list(self.challenge.split(self.split).sections)
         return self.challenge.year < 2024 or machines.index(self.machine) % 2 == 0
+
+    @property
+    def tells_attributes(self) -> bool:
+        """Whether names tell attributes: those of the year, unless they are hidden on purpose."""
+        return self.has_attributes and not self.hidden
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,39 @@ class PlannedClip:
     unlabelled: ClipName | None = None
 
     @property
+    def seed_name(self) -> str:
+        """What the clip's random numbers come from: its labelled name, were nothing hidden."""
+        if not self.section.hidden or not self.name.attributes:
+            return str(self.name)
+        told = _year_text(self.section, self.condition)
+        return str(replace(self.name, attributes=told))
+
+    @property
+    def true_name(self) -> str:
+        """The labelled name with the attributes that were left out."""
+        return str(replace(self.name, attributes=_told_text(self.condition)))
+
+    @property
     def path(self) -> str:
         """Where the clip lies below its machine type's folder."""
         return f"{self.folder}/{self.unlabelled or self.name}"
 
 
 def plan_machine(
-    challenge: Challenge, split: str, machine: str, counts: SyntheticCounts, seed: int
+    challenge: Challenge,
+    split: str,
+    machine: str,
+    counts: SyntheticCounts,
+    seed: int,
+    *,
+    hidden: bool = False,
+    contrast: float = 1.0,
 ) -> list[PlannedClip]:
     """All clips of a machine type, section by section; parameters as in `synthesize`."""
     plan: list[PlannedClip] = []
     for number in challenge.split(split).sections[machine]:
-        sound = draw_machine(seeded_generator(seed, machine, number))
-        section = Section(challenge, split, machine, number, sound)
+        sound = draw_machine(seeded_generator(seed, machine, number), contrast)
+        section = Section(challenge, split, machine, number, sound, hidden)
         tests: list[PlannedClip] = []
         for domain in challenge.domains:
             train_count = counts.train_source if domain == "source" else counts.train_target
@@ -144,8 +170,15 @@ def _attribute_text(section: Section, use: str, condition: Condition) -> str | N
     """The attributes as the file name gives them; None in test clips of 2021, as there."""
     if use == "test" and section.challenge.year == 2021:
         return None
-    if not section.has_attributes:
-        return "noAttribute"
+    return _told_text(condition) if section.tells_attributes else NO_ATTRIBUTE
+
+
+def _year_text(section: Section, condition: Condition) -> str:
+    """The attributes as the year's names give them."""
+    return _told_text(condition) if section.has_attributes else NO_ATTRIBUTE
+
+
+def _told_text(condition: Condition) -> str:
     return "_".join(f"{key}_{value}" for key, value in condition.attributes)
 
 

@@ -11,10 +11,12 @@ from asd.challenge import layout
 from asd.challenge.catalog import challenge_names, load_challenge
 from asd.challenge.layout import machine_folder, train_clips
 from asd.challenge.names import parse_clip_name
+from asd.challenge.true_attributes import true_attributes, true_attributes_folder
 from asd.errors import UserError
 from asd.evaluation.metrics import auc
 from asd.synthetic import dataset as synthetic
 from asd.synthetic.dataset import SyntheticCounts, label_list_path, synthesize
+from asd.synthetic.plan import plan_machine
 
 FEW = SyntheticCounts(train_source=4, train_target=3, test_per_group=2)
 SHORT = (0.2, 0.2)
@@ -335,3 +337,83 @@ def test_the_far_channel_holds_the_clutter_of_the_near_one(tmp_path):
         left = cancel(clip[:, 0], clip[:, 1])
         before = np.corrcoef(plain[:, 0], clip[:, 0])[0, 1]
         assert np.corrcoef(plain[:, 0], left)[0, 1] > before + 0.15
+
+
+def sounds(folder):
+    return {digest for name, digest in hashes(folder).items() if name.endswith(".wav")}
+
+
+@pytest.mark.parametrize("split", ["dev", "eval"])
+def test_hidden_attributes_are_told_by_a_table_and_change_no_sound(tmp_path, split):
+    challenge = load_challenge("DCASE2023T2")
+    first, second = list(challenge.split(split).sections)[:2]
+    for name, hidden in (("told", ()), ("hidden", [first])):
+        synthesize(
+            tmp_path / name, challenge, split, [first, second], clips=FEW, seconds=SHORT,
+            hide_attributes=hidden,
+        )  # fmt: skip
+    names = "told", "hidden"
+    told, hidden = (sounds(machine_folder(tmp_path / n, challenge, split, first)) for n in names)
+    assert told == hidden
+    clips = train_clips(tmp_path / "hidden", challenge, split, first)
+    assert {clip.attributes for clip in clips} == {"noAttribute"}
+    truth = true_attributes(true_attributes_folder(tmp_path / "hidden", challenge, split, first))
+    by_sound = {
+        hashlib.sha256(clip.path.read_bytes()).hexdigest(): clip.attributes
+        for clip in train_clips(tmp_path / "told", challenge, split, first)
+    }
+    for clip in clips:
+        digest = hashlib.sha256(clip.path.read_bytes()).hexdigest()
+        assert truth[clip.file_name] == by_sound[digest] != "noAttribute"
+    tested = layout.test_clips(tmp_path / "hidden", challenge, split, first)
+    assert {clip.file_name for clip in [*clips, *tested]} <= truth.keys()
+    untold = true_attributes_folder(tmp_path / "hidden", challenge, split, second)
+    assert true_attributes(untold) == {}
+    assert {c.attributes for c in train_clips(tmp_path / "hidden", challenge, split, second)} != {
+        "noAttribute"
+    }
+
+
+def test_machines_that_a_year_hides_have_their_table_too(tmp_path):
+    challenge = load_challenge("DCASE2024T2")
+    synthesize(tmp_path, challenge, "dev", ["ToyTrain"], clips=FEW, seconds=SHORT)
+    truth = true_attributes(true_attributes_folder(tmp_path, challenge, "dev", "ToyTrain"))
+    assert len(truth) == 4 + 3 + 8
+    assert len(set(truth.values())) == 5
+
+
+def test_a_data_set_made_again_leaves_no_table_of_before(tmp_path):
+    challenge = load_challenge("DCASE2023T2")
+    for hidden in (["fan"], ()):
+        synthesize(tmp_path, challenge, "dev", ["fan"], clips=FEW, seconds=SHORT,
+                   hide_attributes=hidden, overwrite=True)  # fmt: skip
+    assert true_attributes(true_attributes_folder(tmp_path, challenge, "dev", "fan")) == {}
+
+
+def speeds(contrast):
+    """Machine speeds by attribute, from plans alone."""
+    plan = plan_machine(
+        load_challenge("DCASE2023T2"), "dev", "fan", FEW, 0, hidden=True, contrast=contrast
+    )
+    return {clip.true_name.split("_")[7]: clip.condition.speed for clip in plan}
+
+
+def test_contrast_sets_attributes_further_apart():
+    usual, clear = speeds(1.0), speeds(3.0)
+    assert len(usual) == 5
+    for value, speed in usual.items():
+        assert clear[value] == pytest.approx(speed**3)
+
+
+@pytest.mark.parametrize(
+    ("year", "options", "complaint"),
+    [
+        ("DCASE2020T2", {"hide_attributes": ["fan"]}, "names of DCASE2020T2 tell no attributes"),
+        ("DCASE2023T2", {"hide_attributes": ["fna"]}, "'fna' is not in the dev data"),
+        ("DCASE2023T2", {"attribute_contrast": 0.0}, "expected more than 0, at most 6, got 0"),
+    ],
+)
+def test_what_cannot_be_hidden_is_said(tmp_path, year, options, complaint):
+    with pytest.raises(UserError, match=complaint):
+        synthesize(tmp_path, load_challenge(year), "dev", ["fan"], clips=FEW, **options)
+    assert not any(tmp_path.iterdir())
