@@ -209,6 +209,9 @@ def _add_summarize(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument("dataset", help="challenge year, such as DCASE2023T2")
     add_split(command)
+    command.add_argument("--columns", choices=["official", "unlabeledasd"], default="official",
+                         help="unlabeledasd: also a table per machine type with the columns of "
+                         "that program (default: official)")  # fmt: skip
     add_config(command)
     add_parameters(command, "result_directory", "export_dir")
 
@@ -217,7 +220,8 @@ def _summarize(args: argparse.Namespace) -> None:
     from asd.jobs.summarizing import summarize
 
     config = read_config(args, dataset=args.dataset)
-    summarize(config, all_systems="export_dir" not in given_parameters(args))
+    is_all = "export_dir" not in given_parameters(args)
+    summarize(config, all_systems=is_all, columns=args.columns)
 
 
 def _add_embed(commands: Any) -> None:

@@ -153,7 +153,7 @@ def _read_machine(
 ) -> MachineResults:
     seeds = tuple(sorted({record.seed for record in records}))
     by_seed = [[r for r in records if r.seed == seed] for seed in seeds]
-    chosen = [_by_section(own, sections) for own in by_seed]
+    chosen = [by_section(own, sections) for own in by_seed]
     tables = [record.table for own in chosen for record in own.values()]
     columns = {column for table in tables if table is not None for column in table.columns}
     metrics = tuple(metric for metric in SUMMARY_METRICS if metric in columns)
@@ -170,7 +170,7 @@ def _read_machine(
     return MachineResults(seeds, sections, metrics, values, np.array(official, dtype=np.float64))
 
 
-def _by_section(records: list[TestRecord], sections: Iterable[str]) -> dict[str, TestRecord]:
+def by_section(records: list[TestRecord], sections: Iterable[str]) -> dict[str, TestRecord]:
     """By section, the labelled record of the most special model that was trained for it."""
     chosen = {}
     for section in sections:

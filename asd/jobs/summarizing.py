@@ -1,27 +1,40 @@
 """Summary tables of what is there, and their figures."""
 
 import logging
+from typing import Literal
 
 from asd.config import Config
 from asd.evaluation.metrics import arithmetic_mean
+from asd.evaluation.published import unlabeledasd_rows, write_unlabeledasd
 from asd.evaluation.summary import Summary, format_summary, official_scores, write_summary
 from asd.evaluation.summary import summarize as read_summary
 
 log = logging.getLogger(__name__)
 
 
-def summarize(config: Config, all_systems: bool = True) -> None:
+Columns = Literal["official", "unlabeledasd"]
+"""Columns of tables: the public baseline's, or also those of unlabeledasd."""
+
+
+def summarize(config: Config, all_systems: bool = True, columns: Columns = "official") -> None:
     """Write the summary tables and their figures, and print the tables.
 
     With `all_systems` those of every `export_dir` stand side by side, else those of the
     configured one. From two systems or scores on, their official scores are drawn, too.
 
+    Parameters
+    ----------
+    columns
+        "unlabeledasd" also writes tables of that form, see `asd.evaluation.published`.
+
     Raises
     ------
     UserError
-        There are no results, a result file is damaged, or the folder can't be written to.
+        There are no results, a result file is damaged, or the folder can't be written to; or the
+        columns are not for this year.
     """
     where = config.result_directory, config.challenge, config.split, config.export_dir
+    rows = unlabeledasd_rows(*where, all_systems) if columns == "unlabeledasd" else []
     summary = read_summary(*where, all_systems)
     write_summary(summary)
     _tell_seeds(summary)
@@ -30,6 +43,9 @@ def summarize(config: Config, all_systems: bool = True) -> None:
     if len(summary.systems) > 1:
         draw_official_scores(summary)
     log.info("tables and figures: %s", summary.folder)
+    if rows:
+        paths = write_unlabeledasd(summary.folder / "unlabeledasd", rows)
+        log.info("%d tables with the columns of unlabeledasd: %s", len(paths), paths[0].parent)
 
 
 def _tell_seeds(summary: Summary) -> None:
