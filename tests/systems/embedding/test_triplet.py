@@ -19,6 +19,7 @@ from asd.systems.embedding.triplet import (
 )
 
 PACK = Path(__file__).resolve().parents[4] / "shared" / "golden" / "components" / "unlabelled"
+DATA = Path(__file__).parents[2] / "data" / "embedding"
 needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason="the reference pack is not here")
 CPU = torch.device("cpu")
 RATE = 4000
@@ -33,12 +34,11 @@ def near(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@needs_pack
 @pytest.mark.parametrize("power", [1, 2])
 def test_mixing_equals_the_published_one(power):
-    golden = tensors(PACK / "mix_snr.npz")
-    found = triplet.mix_at_snr(golden["target"], golden["noise"], golden["snr"], power)
-    near(found, golden[f"mixed_power{power}"])
+    golden = tensors(DATA / "triplet.npz")
+    given = (golden[f"mix_{name}"] for name in ("target", "noise", "snr"))
+    near(triplet.mix_at_snr(*given, power), golden[f"mix_mixed_power{power}"])
 
 
 def test_mixed_noise_has_the_wanted_level():
@@ -51,13 +51,12 @@ def test_mixed_noise_has_the_wanted_level():
     assert torch.equal(triplet.mix_at_snr(target, silent, torch.zeros(3)), target)
 
 
-@needs_pack
 def test_stretching_equals_the_published_one():
-    golden = tensors(PACK / "stretch.npz")
-    drawn = triplet.draw_stretches(10, Generator().manual_seed(int(golden["seed"])))
-    assert drawn[0].int().tolist() == golden["draw_time"].tolist()
-    np.testing.assert_allclose(drawn[1], golden["draw_ratio"], rtol=1e-6)
-    near(triplet.stretch(golden["input"], *drawn), golden["output"])
+    golden = tensors(DATA / "triplet.npz")
+    drawn = triplet.draw_stretches(10, Generator().manual_seed(int(golden["stretch_seed"])))
+    assert drawn[0].int().tolist() == golden["stretch_draw_time"].tolist()
+    np.testing.assert_allclose(drawn[1], golden["stretch_draw_ratio"], rtol=1e-6)
+    near(triplet.stretch(golden["stretch_input"], *drawn), golden["stretch_output"])
 
 
 def test_stretched_copies_are_repeated_cut_and_filled_up():
