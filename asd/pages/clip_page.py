@@ -4,32 +4,25 @@ Pictures, sounds and reasons are made for the most anomalous clips of each machi
 are listed with their scores. Sounds are part of the page up to a size, and linked beyond it.
 """
 
-import io
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from asd import __version__
-from asd.audio.channels import choose_channels
 from asd.audio.clip_set import ClipSet
-from asd.audio.logmel import LogMel, LogMelParameters
-from asd.audio.recording import read_recording
 from asd.audio.recordings import computed_features
 from asd.clips import Clip
 from asd.detector import Detector
 from asd.errors import UserError
+from asd.pages.heard import Heard, frequency_text, link_of
 from asd.report.clip_page import (
-    AxisTick,
-    Box,
     NormalScores,
     Page,
     Picture,
@@ -39,19 +32,14 @@ from asd.report.clip_page import (
     ranked,
     write_page,
 )
-from asd.report.pictures import heat_png, spectrogram_png
+from asd.report.pictures import heat_png
 from asd.scores.explanation import Explanation, Part
 from asd.systems.base import Explainer
 
 log = logging.getLogger(__name__)
 
-_BANDS, _COLUMNS = 96, 320
-"""Size of spectrograms."""
-
 _CANDIDATES = 200
 """Normal clips among which the one of the most similar spectrum is looked for."""
-
-_TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
 @dataclass(frozen=True)
@@ -271,9 +259,9 @@ class _PageMaker:
         self, scored: ScoredSet, i: int, entry: ScoredClip, nearest: "_Nearest"
     ) -> ScoredClip:
         clip, channel = scored.clips[i], _channel_of(scored.detector)
-        heard = _Heard.read(clip.path, channel)
+        heard = Heard.read(clip.path, channel)
         near = nearest.of(i, heard)
-        other = _Heard.read(near.path, channel) if near else None
+        other = Heard.read(near.path, channel) if near else None
         why = self._explanation(scored, i, near)
         pair = [heard] if other is None else [heard, other]
         loudest = max(each.loudest_db for each in pair)
@@ -297,117 +285,13 @@ class _PageMaker:
         (why,) = scored.detector.explain(scored.one(i), scored.score, normal)
         return why
 
-    def _sound(self, heard: "_Heard", loudest_db: float, gain: float) -> Sound:
-        audio = heard.flac(gain) if heard.seconds <= self.limits.longest_s else b""
-        link = link_of(heard.path, self._folder)
-        picture = spectrogram_png(heard.levels_db, loudest_db)
-        return Sound(heard.path.name, round(heard.seconds, 3), link, audio, "audio/flac", picture,
-                     heard.ticks)  # fmt: skip
-
-
-def link_of(path: Path, folder: Path) -> str:
-    """A URL by which a page in a folder finds a file: relative where that is possible."""
-    where = os.fsencode(path.resolve())
-    try:
-        relative = os.path.relpath(where, os.fsencode(folder))
-    except ValueError:  # another drive
-        return path.resolve().as_uri()
-    return "./" + quote(relative.replace(os.fsencode(os.sep), b"/"))
+    def _sound(self, heard: Heard, loudest_db: float, gain: float) -> Sound:
+        return heard.sound(self._folder, loudest_db, gain, self.limits.longest_s)
 
 
 def _channel_of(detector: Detector) -> str:
     channel = str(getattr(detector.parameters, "channel", "left"))
     return "mix" if channel == "all" else channel
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """A recording, one channel, with its spectrogram for the page.
-
-    Parameters
-    ----------
-    levels_db
-        Log-mel levels, shape (columns, bands).
-    hop
-        Samples between columns.
-    """
-
-    path: Path
-    wave: NDArray[np.float32]
-    rate_hz: int
-    levels_db: NDArray[np.float32]
-    hop: int
-
-    @classmethod
-    def read(cls, path: Path, channel: str) -> "_Heard":
-        """Read a recording at its own rate.
-
-        Raises
-        ------
-        UserError
-            It cannot be read.
-        """
-        recording = read_recording(path)
-        wave = choose_channels(recording.wave, channel)[0]
-        hop = max(256, -(-len(wave) // _COLUMNS))
-        n_fft = 1024 * 2 ** max(0, math.ceil(math.log2(recording.rate_hz / 24000)))
-        log_mel = LogMel(LogMelParameters(_BANDS, n_fft, hop), recording.rate_hz)
-        return cls(path, wave, recording.rate_hz, log_mel(wave), hop)
-
-    @property
-    def seconds(self) -> float:
-        """Length of the recording."""
-        return len(self.wave) / self.rate_hz
-
-    @property
-    def peak(self) -> float:
-        """The largest sample."""
-        return float(np.abs(self.wave).max())
-
-    @property
-    def loudest_db(self) -> float:
-        """The level of all but the loudest thousandth of the spectrogram."""
-        return float(np.quantile(self.levels_db, 0.999))
-
-    @property
-    def ticks(self) -> tuple[AxisTick, ...]:
-        """Round frequencies beside the spectrogram."""
-        inside = [hz for hz in _TICKS_HZ if hz < 0.95 * self.rate_hz / 2]
-        return tuple(AxisTick(self._from_top(hz), _frequency(hz)) for hz in inside)
-
-    def overlay(self, why: Explanation) -> NDArray[np.float64]:
-        """What raised the score at each point of the spectrogram, shape (columns, bands)."""
-        import librosa
-
-        times_s = np.arange(len(self.levels_db)) * self.hop / self.rate_hz
-        centres = librosa.mel_frequencies(_BANDS + 2, fmin=0.0, fmax=self.rate_hz / 2)[1:-1]
-        return why.at(np.minimum(times_s, why.times_s[-1] - 1e-9), centres)
-
-    def box(self, part: Part) -> Box:
-        """Where a part lies on the spectrogram."""
-        left = min(part.start_s / self.seconds, 1.0)
-        right = min(part.end_s / self.seconds, 1.0)
-        top, bottom = self._from_top(part.high_hz), self._from_top(part.low_hz)
-        return Box(round(100 * left, 2), top, round(100 * (right - left), 2),
-                   round(bottom - top, 2))  # fmt: skip
-
-    def flac(self, gain: float) -> bytes:
-        """The sound, 16 bits."""
-        import soundfile
-
-        file = io.BytesIO()
-        soundfile.write(file, np.clip(self.wave * gain, -1, 1), self.rate_hz, "PCM_16",
-                        format="FLAC")  # fmt: skip
-        return file.getvalue()
-
-    def _from_top(self, hz: float) -> float:
-        """Place of a frequency, in percent from the top of the spectrogram."""
-        import librosa
-
-        highest = float(librosa.hz_to_mel(self.rate_hz / 2))
-        half_band = 0.5 * highest / (_BANDS + 1)
-        share = (float(librosa.hz_to_mel(hz)) - half_band) / (highest - 2 * half_band)
-        return round(100 * (1 - min(1.0, max(0.0, share))), 2)
 
 
 class _Nearest:
@@ -420,7 +304,7 @@ class _Nearest:
         self._channel = _channel_of(scored.detector)
         self.heading = "Most similar normal clip"
 
-    def of(self, i: int, heard: _Heard) -> Clip | None:
+    def of(self, i: int, heard: Heard) -> Clip | None:
         """The clip, or None where none is known whose recording can be found."""
         if not self._scored.normal_clips:
             return None
@@ -437,7 +321,7 @@ class _Nearest:
             (self._names[i],) = self._scored.detector.nearest_normal(self._scored.one(i))
         return self._names[i]
 
-    def _most_similar(self, clip: Clip, heard: _Heard) -> Clip | None:
+    def _most_similar(self, clip: Clip, heard: Heard) -> Clip | None:
         own = heard.levels_db.mean(axis=0)
         others = [
             (other, spectrum)
@@ -457,7 +341,7 @@ class _Nearest:
             found = []
             for clip in clips[:: max(1, -(-len(clips) // _CANDIDATES))]:
                 try:
-                    heard = _Heard.read(clip.path, self._channel)
+                    heard = Heard.read(clip.path, self._channel)
                 except UserError as error:
                     log.warning("%s; the page shows other normal clips", error)
                 else:
@@ -477,8 +361,4 @@ def _sentence(why: Explanation, seconds: float) -> str:
 def _part_text(part: Part, seconds: float) -> str:
     is_whole = part.start_s < 0.05 * seconds and part.end_s > 0.95 * seconds
     time = "all the time" if is_whole else f"{part.start_s:.2f} s to {part.end_s:.2f} s"
-    return f"{time}, {_frequency(part.low_hz)} to {_frequency(part.high_hz)}"
-
-
-def _frequency(hz: float) -> str:
-    return f"{hz / 1000:.3g} kHz" if hz >= 1000 else f"{hz:.0f} Hz"
+    return f"{time}, {frequency_text(part.low_hz)} to {frequency_text(part.high_hz)}"

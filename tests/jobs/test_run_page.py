@@ -11,7 +11,8 @@ import soundfile
 
 import asd
 from asd.cli import main
-from asd.pages.clip_page import PageLimits, PageText, ScoredSet, link_of, write_clip_page
+from asd.pages.clip_page import PageLimits, PageText, ScoredSet, write_clip_page
+from asd.pages.heard import link_of
 
 
 @pytest.fixture(scope="module")
