@@ -7,7 +7,18 @@ import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import challenge, data, export, gan, models, monitoring, reproduce, search, weights
+from asd.cli import (
+    challenge,
+    data,
+    export,
+    gan,
+    models,
+    monitoring,
+    reproduce,
+    search,
+    show,
+    weights,
+)
 from asd.cli.parsing import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
@@ -78,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     export.add_commands(commands)
     data.add_commands(commands)
+    show.add_commands(commands)
     challenge.add_commands(commands)
     gan.add_commands(commands)
     weights.add_commands(commands)

@@ -235,25 +235,33 @@ def render(page: Page) -> str:
     ]
     _fill_bars(rows)
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    environment = _environment()
-    text: str = environment.get_template("page.html.jinja").render(
-        page=page,
-        clips=rows,
-        distributions=list(drawings.values()),
-        filters=_filters(page.clips),
-        has_marks=any(clip.heat or clip.boxes for clip in page.clips),
-        print_rows=_PRINT_ROWS,
-        print_details=_PRINT_DETAILS,
-        policy=_policy(script),
-        script=_trusted(script),
-        style=_trusted(style),
+    text: str = (
+        page_environment()
+        .get_template("page.html.jinja")
+        .render(
+            page=page,
+            clips=rows,
+            distributions=list(drawings.values()),
+            filters=_filters(page.clips),
+            has_marks=any(clip.heat or clip.boxes for clip in page.clips),
+            print_rows=_PRINT_ROWS,
+            print_details=_PRINT_DETAILS,
+            policy=_policy(script),
+            script=_trusted(script),
+            style=page_style(),
+        )
     )
     return text
 
 
+def page_style() -> Any:
+    """The style sheet of pages."""
+    return _trusted((_FOLDER / "page.css").read_text(encoding="utf-8"))
+
+
 @cache
-def _environment() -> Any:
+def page_environment() -> Any:
+    """What makes pages of templates: all text is escaped."""
     import jinja2  # slow to import
 
     environment = jinja2.Environment(
