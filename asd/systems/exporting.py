@@ -73,18 +73,21 @@ class PowerSpectrogram(nn.Module):
         Shape (n_fft,).
     hop
         Samples between frames.
+    reflects
+        Whether waves are padded with themselves mirrored, else with zeros.
     """
 
-    def __init__(self, window: Tensor, hop: int) -> None:
+    def __init__(self, window: Tensor, hop: int, reflects: bool = False) -> None:
         super().__init__()
         self.hop = hop
+        self.mode = "reflect" if reflects else "constant"
         self.transform = FourierTransform(len(window))
         self.register_buffer("window", window.float())
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Frames are padded with zeros at both ends."""
+        """Waves are padded at both ends, so that frames are centred."""
         n_fft = self.transform.length
-        padded = nn.functional.pad(waves, (n_fft // 2, n_fft // 2))
+        padded = nn.functional.pad(waves, (n_fft // 2, n_fft // 2), mode=self.mode)
         frames = framed(padded, n_fft, self.hop) * self.get_buffer("window")
         real, imaginary = self.transform(frames)
         power: Tensor = real * real + imaginary * imaginary

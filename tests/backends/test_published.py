@@ -135,3 +135,20 @@ def test_unlabeledasds_pseudo_labels_up_to_renaming(case):
     ours = fit_mixture(rows, int(MIXTURES[f"{case}/bic_n"])).predict(rows)
     pairs = set(zip(ours.tolist(), labels.tolist(), strict=True))
     assert len(pairs) == len(set(labels.tolist())) == len(set(ours.tolist()))
+
+
+@pytest.mark.parametrize("clusters", [4, 16])
+def test_kmeans_of_source_and_all_targets_equals_the_published_scores(clusters):
+    """Centres that are no unit vectors, as in the paper on unlabelled conditions."""
+    path = Path(__file__).resolve().parents[3] / "shared/golden/components/unlabelled"
+    if not path.is_dir():
+        pytest.skip("the numbers of the public program are not here")
+    golden = np.load(path / "targetkmeans.npz")
+    train, is_target = golden["train"], golden["is_target"].astype(bool)
+    sections = np.zeros(len(train), dtype=np.int64)
+    for metric, key in (("cosine", "cos"), ("euclidean", "euclid")):
+        options = {"metric": metric, "n_clusters": clusters, "unit_centres": False, "n_init": 1}
+        backend = make_backend("kmeans", options)
+        backend.fit(train, is_target, sections)
+        got = backend.score(golden["test"], np.zeros(len(golden["test"]), dtype=np.int64))
+        np.testing.assert_allclose(got, golden[f"{key}_{clusters}"], rtol=1e-5, atol=1e-6)

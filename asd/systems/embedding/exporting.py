@@ -79,14 +79,22 @@ class BranchSpectra(nn.Module):
         super().__init__()
         self.whole = None if frontend.clip_net is None else ClipSpectrum(samples)
         windows = [frontend.get_buffer(f"window{i}") for i in range(len(frontend.bins))]
-        self.bins = list(frontend.bins)
-        self.spectrograms = nn.ModuleList(PowerSpectrogram(w, len(w) // 2) for w in windows)
+        self.has_wave = frontend.wave_net is not None
+        self.bins, self.mean_free = list(frontend.bins), list(frontend.mean_free)
+        reflects = frontend.padding == "reflect"
+        self.spectrograms = nn.ModuleList(
+            PowerSpectrogram(w, len(w) // 2, reflects) for w in windows
+        )
 
     def forward(self, waves: Tensor) -> list[Tensor]:
-        """Spectrum of the whole clip first, then spectrograms (n, bins, frames)."""
+        """As `SpectralNetwork.features`."""
         found = [] if self.whole is None else [self.whole(waves)]
-        for spectrogram, (first, end) in zip(self.spectrograms, self.bins, strict=True):
-            found.append(spectrogram(waves)[:, :, first:end].sqrt().transpose(1, 2))
+        found += [waves] if self.has_wave else []
+        for spectrogram, (first, end), is_free in zip(
+            self.spectrograms, self.bins, self.mean_free, strict=True
+        ):
+            x = spectrogram(waves)[:, :, first:end].sqrt().transpose(1, 2)
+            found.append(x - x.mean(dim=2, keepdim=True) if is_free else x)
         return found
 
 

@@ -64,7 +64,9 @@ class Frontend(nn.Module, ABC):
 class SpectralNetwork(Frontend):
     """Networks on the spectrum of the whole clip and on spectrograms of several window lengths.
 
-    The whole-clip branch comes first in an embedding, the others in the order of `windows`.
+    The whole-clip branch comes first in an embedding, the one on the waveform next, the others in
+    the order of `windows`. Without learned scales and with zeros for padding it is the network of
+    dcase-asd-toolkit; with both changed, of the paper's own program (unlabeledasd).
 
     Parameters
     ----------
@@ -82,6 +84,17 @@ class SpectralNetwork(Frontend):
         Range of the spectrograms, ends included.
     kernels
         (kernel, stride) of the three whole-clip convolutions.
+    waveform
+        Whether there is a branch on the waveform itself.
+    affine
+        Whether batch norms have a learned scale and shift.
+    padding
+        What the spectrograms' first and last frames see beyond the clip: "zeros", or "reflect".
+    mean_free_windows
+        Those of `windows` whose spectrograms get their mean over time subtracted.
+    unit_length
+        Whether embeddings that are scored, or clustered, are brought to unit length. (Losses by
+        angles and cosine distances do so anyway.)
 
     Raises
     ------
@@ -102,34 +115,58 @@ class SpectralNetwork(Frontend):
         low_hz: NonNegative = 200.0,
         high_hz: Positive = 8000.0,
         kernels: tuple[tuple[Count, Count], ...] = networks.FFT_KERNELS,
+        waveform: bool = False,
+        affine: bool = False,
+        padding: spectra.Padding = "zeros",
+        mean_free_windows: tuple[Window, ...] = (),
+        unit_length: bool = False,
     ) -> None:
-        super().__init__((width,) * (whole_clip + len(windows)))
+        super().__init__((width,) * (whole_clip + waveform + len(windows)))
+        _check_mean_free(windows, mean_free_windows)
+        self.padding, self.unit_length = padding, unit_length
+        self.mean_free = [n_fft in mean_free_windows for n_fft in windows]
         self.clip_net: networks.SpectrumNet | None = None
         if whole_clip:
             _check_spectrum(samples, kernels, sample_rate_hz)
-            self.clip_net = networks.SpectrumNet(samples // 2 + 1, width, kernels)
+            self.clip_net = networks.SpectrumNet(samples // 2 + 1, width, kernels, affine)
+        self.wave_net: networks.SpectrumNet | None = None
+        if waveform:
+            _check_length(
+                samples, _shortest(networks.WAVE_KERNELS), sample_rate_hz, "its waveform branch"
+            )
+            self.wave_net = networks.SpectrumNet(samples, width, networks.WAVE_KERNELS, affine)
         self.bins = [spectra.bin_range(n, low_hz, high_hz, sample_rate_hz) for n in windows]
         self.window_nets = nn.ModuleList()
         for number, (n_fft, (first, end)) in enumerate(zip(windows, self.bins, strict=True)):
             _check_bins(end - first, n_fft, low_hz, high_hz)
             _check_frames(samples, n_fft, sample_rate_hz)
-            self.window_nets.append(networks.SpectrogramNet(end - first, width))
+            self.window_nets.append(networks.SpectrogramNet(end - first, width, affine))
             window = spectra.spectrogram_window(n_fft)
             self.register_buffer(f"window{number}", window, persistent=False)
 
     @torch.no_grad()
     def features(self, waves: Tensor) -> list[Tensor]:
-        """Spectrum of the whole clip, shape (N, bins), and spectrograms (N, bins, frames)."""
+        """Spectrum of the whole clip, shape (N, bins), and spectrograms (N, bins, frames).
+
+        The waveform, shape (N, samples), stands between them where it has a branch.
+        """
         found = [] if self.clip_net is None else [spectra.clip_spectrum(waves)]
+        found += [] if self.wave_net is None else [waves]
         for number, (first, end) in enumerate(self.bins):
             window = self.get_buffer(f"window{number}")
-            found.append(spectra.spectrogram(waves, window)[:, first:end])
+            found.append(spectra.spectrogram(waves, window, self.padding)[:, first:end])
+            if self.mean_free[number]:
+                found[-1] = found[-1] - found[-1].mean(dim=2, keepdim=True)
         return found
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
         """Embeddings, shape (N, branches * width)."""
-        nets = [*([] if self.clip_net is None else [self.clip_net]), *self.window_nets]
-        return torch.cat([net(x) for net, x in zip(nets, features, strict=True)], dim=1)
+        whole = [net for net in (self.clip_net, self.wave_net) if net is not None]
+        nets = [*whole, *self.window_nets]
+        found = torch.cat([net(x) for net, x in zip(nets, features, strict=True)], dim=1)
+        if self.unit_length and not self.training:
+            found = found / found.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-30)
+        return found
 
 
 class PooledSpectrogram(Frontend):
@@ -175,10 +212,24 @@ class PooledSpectrogram(Frontend):
 
 
 def _check_spectrum(samples: int, kernels: Sequence[tuple[int, int]], sample_rate_hz: int) -> None:
+    shortest = 2 * (_shortest(kernels) - 1)
+    _check_length(samples, shortest, sample_rate_hz, "its whole-clip branch")
+
+
+def _shortest(kernels: Sequence[tuple[int, int]]) -> int:
+    """The least number of positions that convolutions leave one of."""
     shortest = 1
     for kernel, stride in reversed(kernels):
         shortest = (shortest - 1) * stride + kernel
-    _check_length(samples, 2 * (shortest - 1), sample_rate_hz, "its whole-clip branch")
+    return shortest
+
+
+def _check_mean_free(windows: Sequence[int], mean_free: Sequence[int]) -> None:
+    if unknown := [n_fft for n_fft in mean_free if n_fft not in windows]:
+        raise UserError(
+            f"the frontend's mean_free_windows names {unknown[0]}, which is none of its windows "
+            f"({', '.join(map(str, windows))}); name one of these"
+        )
 
 
 def _check_bins(bins: int, n_fft: int, low_hz: float, high_hz: float) -> None:

@@ -2,7 +2,8 @@
 
 Source: Fujimura et al., "Improvements of discriminative feature space training for anomalous
 sound detection in unlabeled conditions", ICASSP 2025; squeeze and excitation: Hu et al., CVPR
-2018. No layer has a bias, no batch norm a learned scale or shift (eps 1e-5, momentum 0.1).
+2018. No layer has a bias. Batch norms (eps 1e-5, momentum 0.1) have a learned scale and shift with
+`affine`, as in the paper's program (unlabeledasd), and none without, as in dcase-asd-toolkit.
 """
 
 import warnings
@@ -17,6 +18,9 @@ from asd.systems.embedding.recomputed import Moments, norm_relu_conv, pooled_ste
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
 """(kernel, stride) of the three convolutions over a whole-clip spectrum."""
+
+WAVE_KERNELS = ((512, 128), (64, 32), (16, 4))
+"""The same over the waveform itself."""
 
 _SQUEEZE = 16  # channels per hidden unit of squeeze and excitation
 
@@ -52,11 +56,11 @@ class ResidualBlock(nn.Module):
     With stride 2 the skip path is a max pooling and a 1x1 convolution.
     """
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int, affine: bool = False) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels, affine=False)
+        self.norm1 = nn.BatchNorm2d(channels, affine=affine)
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width, affine=False)
+        self.norm2 = nn.BatchNorm2d(width, affine=affine)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.gate = SqueezeExcite(width)
         self.skip: nn.Module = nn.Identity()
@@ -95,22 +99,24 @@ class SpectrogramNet(nn.Module):
         Frequency bins of the spectrograms.
     width
         Size of the embedding; the first stage has an eighth of it as channels.
+    affine
+        Whether batch norms have a learned scale and shift.
     """
 
-    def __init__(self, bins: int, width: int) -> None:
+    def __init__(self, bins: int, width: int, affine: bool = False) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(bins, affine=False)
+        self.norm = nn.BatchNorm1d(bins, affine=affine)
         self.stem = nn.Conv2d(1, width // 8, 7, stride=2, bias=False)
-        self.stem_norm = nn.BatchNorm2d(width // 8, affine=False)
+        self.stem_norm = nn.BatchNorm2d(width // 8, affine=affine)
         self.pool = nn.MaxPool2d(3, stride=2)
         widths = [width // 8, width // 8, width // 4, width // 2, width]
         blocks = []
         for number, (before, after) in enumerate(pairwise(widths)):
-            blocks += [ResidualBlock(before, after, 1 if number == 0 else 2)]
-            blocks += [ResidualBlock(after, after, 1)]
+            blocks += [ResidualBlock(before, after, 1 if number == 0 else 2, affine)]
+            blocks += [ResidualBlock(after, after, 1, affine)]
         self.blocks = nn.Sequential(*blocks)
         features = width * _rows_left(bins)
-        self.head_norm = nn.BatchNorm1d(features, affine=False)
+        self.head_norm = nn.BatchNorm1d(features, affine=affine)
         self.head = nn.Linear(features, width, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
 
@@ -124,8 +130,9 @@ class SpectrogramNet(nn.Module):
     def _stem(self, x: Tensor) -> Tensor:
         """From (N, 1, bins, frames) to (N, width / 8, about bins / 4, about frames / 4)."""
         if self.training and x.device.type == "cpu":
-            x, found = pooled_stem(x, self.stem.weight, self.stem_norm.eps)
-            _track(self.stem_norm, found)
+            norm = self.stem_norm
+            x, found = pooled_stem(x, self.stem.weight, norm.eps, norm.weight, norm.bias)
+            _track(norm, found)
             return x
         return self.pool(self.stem_norm(self.stem(x))).relu_()  # type: ignore[no-any-return]
 
@@ -141,10 +148,16 @@ class SpectrumNet(nn.Module):
         Channels of every layer and size of the embedding.
     kernels
         (kernel, stride) of the convolutions.
+    affine
+        Whether batch norms have a learned scale and shift.
     """
 
     def __init__(
-        self, bins: int, width: int, kernels: Sequence[tuple[int, int]] = FFT_KERNELS
+        self,
+        bins: int,
+        width: int,
+        kernels: Sequence[tuple[int, int]] = FFT_KERNELS,
+        affine: bool = False,
     ) -> None:
         super().__init__()
         self.convs = nn.ModuleList()
@@ -158,7 +171,7 @@ class SpectrumNet(nn.Module):
             raise ValueError(f"{bins} bins are too few for kernels and strides {list(kernels)}")
         sizes = [width * positions] + [width] * 5
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(size, width, bias=False), nn.BatchNorm1d(width, affine=False))
+            nn.Sequential(nn.Linear(size, width, bias=False), nn.BatchNorm1d(width, affine=affine))
             for size in sizes[:5]
         )
         self.head = nn.Linear(width, width, bias=False)
@@ -188,7 +201,7 @@ def _convolved(x: Tensor, conv: nn.Module) -> Tensor:
 def _norm_relu_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
     found = Moments.of(x)
     _track(norm, found)
-    return norm_relu_conv(x, found, conv.weight, conv.stride[0], norm.eps)
+    return norm_relu_conv(x, found, conv.weight, conv.stride[0], norm.eps, norm.weight, norm.bias)
 
 
 @torch.no_grad()

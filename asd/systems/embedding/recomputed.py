@@ -37,7 +37,13 @@ class Moments(NamedTuple):
 
 
 def norm_relu_conv(
-    x: Tensor, found: Moments, weight: Tensor, stride: int, eps: float
+    x: Tensor,
+    found: Moments,
+    weight: Tensor,
+    stride: int,
+    eps: float,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """conv(relu(batch_norm(x))), a 3x3 convolution with padding 1, and what a skip path gets.
 
@@ -47,6 +53,8 @@ def norm_relu_conv(
         Shape (N, C, H, W).
     found
         The moments of x. The gradient takes them as functions of x.
+    scale, shift
+        Of the batch norm, shape (C,); None for 1 and 0.
 
     Returns
     -------
@@ -54,33 +62,51 @@ def norm_relu_conv(
         The convolution's output, and batch_norm(x), with a stride max-pooled (3x3, padding 1).
     """
     main, skip = _NormReluConv.apply(  # type: ignore[no-untyped-call]
-        x, found.mean, found.variance, weight, stride, eps
+        x, found.mean, found.variance, weight, stride, eps, scale, shift
     )
     return main, skip
 
 
-def pooled_stem(spectra: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Moments]:
+def pooled_stem(
+    spectra: Tensor,
+    weight: Tensor,
+    eps: float,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> tuple[Tensor, Moments]:
     """max_pool(relu(batch_norm(conv(spectra)))), the pooling 3x3 with stride 2.
 
     A few clips at a time, as the largest array of all would have four times the pooled one's size.
-    As ReLU and batch norm (without a learned scale) do not fall, they follow the pooling.
+    As ReLU and batch norm do not fall, they follow the pooling; where a channel's learned scale is
+    negative, scale and convolution change their signs together first, which changes nothing else.
 
     Parameters
     ----------
     spectra
-        Shape (N, 1, bins, frames); gets no gradient.
+        Shape (N, 1, bins, frames).
     weight
         Of the convolution, with stride 2 and without padding, shape (C, 1, k, k).
     eps
         Added to the variances.
+    scale, shift
+        Of the batch norm, shape (C,); None for 1 and 0.
 
     Returns
     -------
     tuple
         Output of shape (N, C, ...), and the moments of the convolution's output.
     """
-    output, *found = _PooledStem.apply(spectra, weight, eps)  # type: ignore[no-untyped-call]
-    return output, Moments(*found)
+    if scale is None or shift is None:
+        output, *found = _PooledStem.apply(  # type: ignore[no-untyped-call]
+            spectra, weight, eps, True
+        )
+        return output, Moments(*found)
+    sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(weight.dtype)
+    output, mean, *rest = _PooledStem.apply(  # type: ignore[no-untyped-call]
+        spectra, weight * sign.view(-1, 1, 1, 1), eps, False
+    )
+    output = torch.addcmul(shift.view(-1, 1, 1), output, scale.abs().view(-1, 1, 1)).relu_()
+    return output, Moments(mean * sign, *rest)
 
 
 def strided_conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -140,19 +166,27 @@ class _BlockProduct(torch.autograd.Function):
 class _NormReluConv(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, stride: int, eps: float
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        stride: int,
+        eps: float,
+        scale: Tensor | None,
+        shift: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(x, mean, variance, weight)
+        ctx.save_for_backward(x, mean, variance, weight, scale, shift)
         ctx.stride, ctx.eps = stride, eps
         ctx.set_materialize_grads(False)
-        normed = batch_norm(x, mean, variance, eps=eps)
+        normed = batch_norm(x, mean, variance, scale, shift, eps=eps)
         skip = normed if stride == 1 else max_pool2d(normed, 3, stride, 1)
         return conv2d(normed.relu(), weight, None, stride, 1), skip
 
     @staticmethod
     def backward(ctx: Any, g_main: Tensor, g_skip: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, mean, variance, weight = ctx.saved_tensors
-        normed = batch_norm(x, mean, variance, eps=ctx.eps)
+        x, mean, variance, weight, scale, shift = ctx.saved_tensors
+        normed = batch_norm(x, mean, variance, scale, shift, eps=ctx.eps)
         if g_skip is not None:
             g_skip = _channels_last(g_skip)
         if g_skip is not None and ctx.stride > 1:
@@ -165,39 +199,45 @@ class _NormReluConv(torch.autograd.Function):
         torch.ops.aten.threshold_backward.grad_input(g, main, 0, grad_input=g)
         if g_skip is not None:
             g += g_skip
-        g_x = _norm_gradient(g, x, mean, variance, ctx.eps)
-        return g_x, None, None, g_weight, None, None
+        g_x, g_scale, g_shift = _norm_gradients(g, x, mean, variance, ctx.eps, scale)
+        return g_x, None, None, g_weight, None, None, g_scale, g_shift
 
 
 class _PooledStem(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, spectra: Tensor, weight: Tensor, eps: float) -> tuple[Any, ...]:
+    def forward(
+        ctx: Any, spectra: Tensor, weight: Tensor, eps: float, relu: bool
+    ) -> tuple[Any, ...]:
         pooled, sums = [], _Sums()
         for x in torch.split(spectra, _STEM_CLIPS):
             y = _channels_last(conv2d(x, weight, stride=2))
             sums.add(y)
             pooled.append(max_pool2d(y, 3, 2))
         mean, variance, n = sums.moments(spectra.dtype)
-        output = batch_norm(torch.cat(pooled), mean, variance, eps=eps).relu_()
+        output = batch_norm(torch.cat(pooled), mean, variance, eps=eps)
+        if relu:
+            output.relu_()
         ctx.save_for_backward(spectra, weight, mean, (variance + eps).rsqrt(), output)
-        ctx.n = n
+        ctx.n, ctx.relu = n, relu
         ctx.mark_non_differentiable(mean, variance)
         return output, mean, variance, n
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, Tensor, None, None]:
         """Batch norm's gradient, scale * (g - mean(g) - y mean(g y)), clip by clip.
 
         g is zero but at the places of the maxima, so that its means are sums over them.
         """
         spectra, weight, mean, scale, output = ctx.saved_tensors
-        g = _channels_last(gradient) * (output > 0)
+        g = _channels_last(gradient) * (output > 0 if ctx.relu else 1)
         g_mean = g.sum(dim=(0, 2, 3)) / ctx.n
         gy_mean = (g * output).sum(dim=(0, 2, 3)) / ctx.n
         slope = scale * scale * gy_mean
         offset = scale * g_mean - slope * mean
         g.mul_(scale.view(-1, 1, 1))
         total = torch.zeros_like(weight)
+        wanted = ctx.needs_input_grad[0]
+        g_spectra = []
         clips = torch.split(spectra, _STEM_CLIPS)
         g_parts = torch.split(g, _STEM_CLIPS)
         for x, g_part in zip(clips, g_parts, strict=True):
@@ -205,8 +245,10 @@ class _PooledStem(torch.autograd.Function):
             places = max_pool2d(y, 3, 2, return_indices=True)[1]
             dy = _pooling_gradient(g_part, y, places, stride=2, padding=0)
             dy -= y.mul_(slope.view(-1, 1, 1)).add_(offset.view(-1, 1, 1))
-            total += _convolution_gradients(dy, x, weight, stride=2, padding=0, inputs=False)[1]
-        return None, total, None
+            g_x, g_weight = _convolution_gradients(dy, x, weight, 2, padding=0, inputs=wanted)
+            total += g_weight
+            g_spectra.append(g_x)
+        return torch.cat(g_spectra) if wanted else None, total, None, None
 
 
 class _Sums:
@@ -251,12 +293,15 @@ def _pooling_gradient(g: Tensor, x: Tensor, places: Tensor, stride: int, padding
     return found
 
 
-def _norm_gradient(g: Tensor, x: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
-    """Batch norm's gradient by x, for g by its output."""
-    found: Tensor = torch.ops.aten.native_batch_norm_backward(
-        g, x, None, None, None, mean, (variance + eps).rsqrt(), True, eps, [True, False, False]
-    )[0]
-    return found
+def _norm_gradients(
+    g: Tensor, x: Tensor, mean: Tensor, variance: Tensor, eps: float, scale: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Batch norm's gradients by x and, where there is a scale, by scale and shift."""
+    learns = scale is not None
+    found = torch.ops.aten.native_batch_norm_backward(
+        g, x, scale, None, None, mean, (variance + eps).rsqrt(), True, eps, [True, learns, learns]
+    )
+    return found[0], *(found[1:3] if learns else (None, None))
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -1,15 +1,19 @@
 """Spectra of batches of waveforms; nothing here is learned.
 
 Waveforms have shape (clips, samples). Spectrograms are magnitudes (power 1) without logarithm:
-periodic Hann window of n_fft samples, hop n_fft / 2, centred frames with zero padding, divided by
-the window's L2 norm.
+periodic Hann window of n_fft samples, hop n_fft / 2, centred frames with zero or reflecting
+padding, divided by the window's L2 norm.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Padding = Literal["zeros", "reflect"]
+"""What stands before the first sample and after the last: silence, or the wave mirrored."""
 
 
 def bin_range(n_fft: int, low_hz: float, high_hz: float, sample_rate_hz: int) -> tuple[int, int]:
@@ -24,7 +28,7 @@ def frame_count(samples: int, n_fft: int) -> int:
     return 1 + samples // (n_fft // 2)
 
 
-def spectrogram(waves: Tensor, window: Tensor) -> Tensor:
+def spectrogram(waves: Tensor, window: Tensor, padding: Padding = "zeros") -> Tensor:
     """Magnitudes, shape (clips, n_fft / 2 + 1, frames); memory holds frame after frame.
 
     Parameters
@@ -33,8 +37,9 @@ def spectrogram(waves: Tensor, window: Tensor) -> Tensor:
         As `spectrogram_window` makes it; its length is n_fft.
     """
     n_fft = len(window)
+    mode = "reflect" if padding == "reflect" else "constant"
     spectra: Tensor = torch.stft(
-        waves, n_fft, n_fft // 2, window=window, pad_mode="constant", return_complex=True
+        waves, n_fft, n_fft // 2, window=window, pad_mode=mode, return_complex=True
     )
     return _magnitudes(spectra)
 

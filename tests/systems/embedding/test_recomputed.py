@@ -43,6 +43,44 @@ def test_pooled_stem_equals_its_layers(clips):
     torch.testing.assert_close(0.9 + 0.1 * unbiased, norm.running_var, **CLOSE)
 
 
+def test_pooled_stem_with_a_learned_scale_equals_its_layers():
+    """Of either sign: a negative scale turns what was the largest value into the smallest."""
+    torch.manual_seed(4)
+    spectra = images(3, 1, 41, 30).requires_grad_()
+    conv = nn.Conv2d(1, 4, 7, stride=2, bias=False).double()
+    norm = nn.BatchNorm2d(4).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.2, -0.7, 0.3, -1.5]))
+        norm.bias.copy_(torch.tensor([0.1, 0.4, -0.2, 0.0]))
+    inputs = [spectra, conv.weight, norm.weight, norm.bias]
+    expected = max_pool2d(norm(conv(spectra)).relu(), 3, 2)
+    got, found = pooled_stem(spectra, conv.weight, EPS, norm.weight, norm.bias)
+    values, wanted = [got, *gradients([got], inputs)], [expected, *gradients([expected], inputs)]
+    for a, b in zip(values, wanted, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+    torch.testing.assert_close(0.1 * found.mean, norm.running_mean, **CLOSE)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_norm_relu_conv_with_a_learned_scale_equals_its_layers(stride):
+    torch.manual_seed(stride)
+    x = images(3, 4, 9, 8).requires_grad_()
+    conv = nn.Conv2d(4, 6, 3, stride, padding=1, bias=False).double()
+    norm = nn.BatchNorm2d(4).double()
+    with torch.no_grad():
+        norm.weight.uniform_(-1, 1)
+        norm.bias.uniform_(-1, 1)
+    normed = norm(x)
+    skip = normed if stride == 1 else max_pool2d(normed, 3, stride, padding=1)
+    expected = [conv(normed.relu()), skip]
+    got = norm_relu_conv(x, Moments.of(x), conv.weight, stride, EPS, norm.weight, norm.bias)
+    inputs = [x, conv.weight, norm.weight, norm.bias]
+    values = [*got, *gradients(got, inputs), *gradients(got[:1], inputs)]
+    wanted = [*expected, *gradients(expected, inputs), *gradients(expected[:1], inputs)]
+    for a, b in zip(values, wanted, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_norm_relu_conv_equals_its_layers(stride):
     torch.manual_seed(stride)
