@@ -25,7 +25,8 @@ class ClipSet(Sequence[Clip]):
     source
         Where features come from. Each feature is asked for once, for all clips of the set.
     label_only_clips
-        Clips whose names count as classes too, though nothing is learned from their sound.
+        Clips whose names count as classes too, though nothing is learned from their sound, such
+        as test clips. Features of theirs come from `label_only()`.
     supplemental
         Clips of the clean machine or of noise alone (2025), labelled "machine" or "noise": no
         training clips, but a system may use them. Features of theirs come from `extra()`.
@@ -131,6 +132,10 @@ class ClipSet(Sequence[Clip]):
     def extra(self) -> "ClipSet":
         """The supplemental clips as a set of their own."""
         return ClipSet(self.supplemental, self._origin, year=self.year)
+
+    def label_only(self) -> "ClipSet":
+        """The clips whose names count as classes too as a set of their own."""
+        return ClipSet(self.label_only_clips, self._origin, year=self.year)
 
     def by_machine(self) -> dict[str, list[int]]:
         """Machine type -> indices of its clips."""

@@ -106,6 +106,15 @@ class ModelFolder:
         return {*self.path.glob("checkpoint*.pt"), *self.path.glob("log*.csv")}
 
     @property
+    def tables(self) -> Path:
+        """Tables that the training leaves, and pictures of them."""
+        return self.path / "tables"
+
+    def table_files(self) -> set[Path]:
+        """Files in `tables`, of this training or of an older one."""
+        return {*self.tables.glob("*.csv"), *self.tables.glob("*.png")}
+
+    @property
     def figure(self) -> Path:
         """Loss curves."""
         return self.path / "loss.png"

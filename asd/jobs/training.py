@@ -16,6 +16,7 @@ from asd.jobs.data import challenge_clips, machine_clips, of_sections
 from asd.jobs.folder_run import FolderRun, FolderStage
 from asd.jobs.jobs import Job, failure_reason
 from asd.jobs.scalars import scalar_writer
+from asd.jobs.training_tables import write_tables
 from asd.locks import exclusive_lock
 from asd.schema.parameters import parameters_of, plain
 from asd.systems.base import MAIN_STAGE, Fit, System
@@ -115,6 +116,7 @@ def _prepare(job: Job, threads: int, clips: Mapping[str, ClipSet]) -> Fit:
         fit.on_fitted()
         detector.save(job.folder.model)
         run.finish()
+        write_tables(job.folder, detector.system, job.model_name)
         _draw(job, run)
 
     return Fit(fit.system, fit.train, fit.run, store)

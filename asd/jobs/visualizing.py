@@ -12,6 +12,7 @@ from asd.errors import UserError
 from asd.evaluation.records import TestRecord, read_records
 from asd.evaluation.results import read_scores
 from asd.jobs.embeddings import EmbeddedClips, load_embeddings
+from asd.systems.embedding.maps import umap_map
 
 log = logging.getLogger(__name__)
 
@@ -120,27 +121,13 @@ def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> N
     if np.ptp(embeddings, axis=0).max() < _ALIKE:
         raise UserError("all embeddings are alike, there is nothing to map; look at the training")
     if method == "umap":
-        return _umap(embeddings, seed)
+        hint = "or take --method tsne"
+        return umap_map(embeddings, seed, metric="cosine", hint=hint)
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
     init = "pca" if embeddings.shape[1] > 1 else "random"
     model = TSNE(perplexity=perplexity, metric="cosine", init=init, random_state=seed)
-    return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
-
-
-def _umap(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    try:
-        from umap import UMAP
-    except ImportError:
-        raise UserError(
-            "--method umap: umap-learn is not installed; pip install 'asd[umap]', "
-            "or take --method tsne"
-        ) from None
-    neighbours = min(15, len(embeddings) - 1)
-    # A spectral start needs more clips than dimensions; with a seed UMAP runs on one thread.
-    init = "spectral" if len(embeddings) > 2 * neighbours else "random"
-    model = UMAP(n_neighbors=neighbours, metric="cosine", init=init, random_state=seed, n_jobs=1)
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 

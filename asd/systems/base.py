@@ -215,6 +215,30 @@ class System(ABC):
         """Take over what `state` gave."""
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table that a training leaves beside its model, to be looked at.
+
+    Parameters
+    ----------
+    columns
+        Their names.
+    rows
+        A value for each column: text, number, or "" where there is none.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+
+@runtime_checkable
+class Tabulator(Protocol):
+    """A system whose training leaves tables, such as the clusters that it learned from."""
+
+    def tables(self) -> Mapping[str, Table]:
+        """Name -> table; the name is that of a CSV file, without its suffix."""
+
+
 class Embedder(Protocol):
     """A system that can give the embeddings its scores are made of."""
 

@@ -1,13 +1,15 @@
 """Labellers: what gives an embedding system the classes that it learns to tell apart."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
-from asd.systems.base import Run
+from asd.systems.base import Run, Table
 from asd.systems.embedding.labels import Part, find_classes
 
 
@@ -27,8 +29,28 @@ class TrainingClasses:
     count: int
 
 
+Embed = Callable[[ClipSet], NDArray[np.float32]]
+"""Embeddings of clips, shape (clips, dim)."""
+
+
+class Learner(Protocol):
+    """Trains the recipe's own network for labellers that cluster its embeddings."""
+
+    def __call__(
+        self, train: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
+    ) -> Embed:
+        """Train it to tell classes apart in a stage of that name; its embeddings of clips."""
+
+
 class Labeller(ABC):
     """Gives training clips their classes. Its keyword parameters are keys of the recipe."""
+
+    learner: Learner | None = None
+    """Lent by the system before `classes` is called."""
+
+    def tables(self) -> Mapping[str, Table]:
+        """What `classes` found, to be looked at; see `asd.systems.base.Tabulator`."""
+        return {}
 
     @abstractmethod
     def classes(self, train: ClipSet, run: Run) -> TrainingClasses:
@@ -68,3 +90,9 @@ class NameLabeller(Labeller):
         more = train.label_only_clips if self.count_test_names else ()
         found = find_classes(train.clips, self.parts, more)
         return TrainingClasses(found.numbers(train.clips), len(found))
+
+
+def numbered(names: Sequence[tuple[str, ...]]) -> TrainingClasses:
+    """Classes of clips that were given these names, numbered in the names' order."""
+    known = {name: number for number, name in enumerate(sorted(set(names)))}
+    return TrainingClasses(np.array([known[n] for n in names], dtype=np.int64), len(known))

@@ -7,12 +7,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.clips import Clip
+from asd.clips import NO_ATTRIBUTE, Clip
 from asd.errors import UserError
 
 Part = Literal["machine", "section", "attributes", "domain"]
 
 ClassName = tuple[str, ...]
+
+
+class OneClassError(UserError):
+    """All training clips are of one class."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Classes:
         return np.array([number[name] for name in names], dtype=np.int64)
 
 
+def has_attributes(clip: Clip) -> bool:
+    """Whether a clip's attributes are known."""
+    return clip.attributes not in (NO_ATTRIBUTE, "")
+
+
 def class_name(clip: Clip, parts: Sequence[Part]) -> ClassName:
     """The clip's values of `parts`."""
     return tuple(str(getattr(clip, part)) for part in parts)
@@ -68,13 +77,13 @@ def find_classes(
 
     Raises
     ------
-    UserError
+    OneClassError
         The training clips are all of one class.
     """
     trained = {class_name(clip, parts) for clip in clips}
     if len(trained) < 2:
         name = ", ".join(next(iter(trained), ("no clips",)))
-        raise UserError(
+        raise OneClassError(
             f"labels: all training clips are of one class ({name}), but a frontend learns by "
             f"telling classes apart; add machine types or name more than {', '.join(parts)}"
         )

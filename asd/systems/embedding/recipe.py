@@ -8,7 +8,8 @@ class's keyword parameters, described there:
                 FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
     labels      NameLabeller (asd/systems/embedding/labellers.py),
-                KMeansLabeller (asd/systems/embedding/clusters.py)
+                FileLabeller (asd/systems/embedding/clip_labels.py),
+                ClusterLabeller, KMeansLabeller (asd/systems/embedding/clusters.py)
     backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
                 pca_residual, z_min (asd/backends)
 
@@ -32,7 +33,8 @@ from asd.extensions import absolute_reference, is_reference, load_class
 from asd.schema.node import Node
 from asd.schema.parameters import parameter
 from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share, WholeNumber
-from asd.systems.embedding.clusters import KMeansLabeller
+from asd.systems.embedding.clip_labels import FileLabeller
+from asd.systems.embedding.clusters import ClusterLabeller, KMeansLabeller
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
@@ -55,8 +57,13 @@ LOSSES: dict[str, type[AngularLoss]] = {
 }
 LABELLERS: dict[str, type[Labeller]] = {
     "NameLabeller": NameLabeller,
+    "FileLabeller": FileLabeller,
+    "ClusterLabeller": ClusterLabeller,
     "KMeansLabeller": KMeansLabeller,
 }
+
+_FILES = ("checkpoint", "file", "true_labels")
+"""Parameters of classes that are paths of files."""
 
 INPUT_SECONDS = {2020: 11.0, 2021: 10.0, 2022: 10.0, 2023: 18.0, 2024: 12.0, 2025: 12.0}
 """Length of the longest clip of each challenge year: the public toolkit's input length."""
@@ -89,9 +96,10 @@ class Part:
         """
         if isinstance(weights := self.parameters.get("weights"), str):
             checked_weights(weights)
-        checkpoint = self.parameters.get("checkpoint")
-        if isinstance(checkpoint, str) and not Path(checkpoint).is_file():
-            raise UserError(f"{checkpoint}: no such checkpoint; check the path")
+        for key in _FILES:
+            path = self.parameters.get(key)
+            if isinstance(path, str) and not Path(path).is_file():
+                raise UserError(f"{path}: no such file ({key} in the recipe); check the path")
 
 
 @dataclass(frozen=True)
@@ -132,13 +140,20 @@ class LabelRecipe(Part):
         if "class" not in entries:
             return cls(cls.kind, node.read_arguments(NameLabeller, entries))
         kind, parameters = _read_part(node, entries, LABELLERS, Labeller, "labeller")
-        return cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
+        found = cls(kind, _with_absolute_files(parameters, Path(node.file).parent))
+        if kind in LABELLERS:
+            try:
+                found.make("left")
+            except UserError as error:
+                raise node.error(str(error).removeprefix("labels: ")) from None
+        return found
 
     def make(self, channel: str) -> Labeller:
         """The labeller; one that listens hears `channel` if its parameters name none."""
         found: Callable[..., Labeller] = _class_of(self.kind, LABELLERS, Labeller, "labeller")
         parameters = dict(self.parameters)
-        if found is KMeansLabeller and parameters.get("channel") is None:
+        hears = isinstance(found, type) and issubclass(found, ClusterLabeller)
+        if hears and parameters.get("channel") is None:
             parameters["channel"] = channel
         return found(**parameters)
 
@@ -457,11 +472,11 @@ def _read_part(
 
 
 def _with_absolute_files(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Files of weights as absolute paths: from the recipe's folder, or from the current one."""
+    """Files as absolute paths: from the recipe's folder, or from the current one."""
     found = dict(parameters)
-    for key in ("weights", "checkpoint"):
+    for key in ("weights", *_FILES):
         value = found.get(key)
-        if isinstance(value, str) and is_path(value):
+        if isinstance(value, str) and (key != "weights" or is_path(value)):
             places = [folder / value, Path(value).expanduser()]
             found[key] = str(next((p for p in places if p.is_file()), places[-1]).absolute())
     return found

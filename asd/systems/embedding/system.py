@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,10 +21,13 @@ from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
-from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resume_stage
+from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, Table, resume_stage
+from asd.systems.embedding.clusters import ClusterLabeller
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.labellers import Embed, TrainingClasses
+from asd.systems.embedding.labels import OneClassError
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.references import References
@@ -61,6 +65,7 @@ class EmbeddingSystem(System):
         self._normal: dict[str, ScoreTable] = {}
         self._references: dict[str, References] = {}
         self._left_out: tuple[str, ...] = ()
+        self._tables: Mapping[str, Table] = {}
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -128,8 +133,14 @@ class EmbeddingSystem(System):
             found = np.array(features.rows[features.starts], dtype=np.float32)
             found = found.reshape(len(clips), -1)
         else:
-            waves = Waves.place(features, self.torch_device)
-            found = embed_clips(self._fitted(), waves, self._width, self.torch_device).numpy()
+            found = self._embedded(self._fitted(), clips, channel)
+        return found
+
+    def _embedded(self, frontend: Frontend, clips: ClipSet, channel: str) -> NDArray[np.float32]:
+        waves = Waves.place(clips.features(Waveform(channel)), self.torch_device)
+        found: NDArray[np.float32] = embed_clips(
+            frontend, waves, self._width, self.torch_device
+        ).numpy()
         return found
 
     def score(
@@ -352,23 +363,57 @@ class EmbeddingSystem(System):
         backends = self.parameters.backends.by_name
         return {name: backends[name].make() for name in self.score_names}
 
+    def tables(self) -> Mapping[str, Table]:
+        """The clusters that classes are, where they are clusters."""
+        return self._tables
+
     def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        labels, supplemental = self.parameters.labels, self.parameters.supplemental
-        classes = with_supplemental(
-            labels.make(self.parameters.channel).classes(train, run),
-            train.supplemental,
-            supplemental,
-        )
+        classes = self._classes(train, run)
+        return self._train(train, classes, run, MAIN_STAGE, self.parameters.epochs)
+
+    def _classes(self, train: ClipSet, run: Run) -> TrainingClasses:
+        """Classes of the recipe's labeller; clusters where clips have no more than one name."""
+
+        def learn(
+            clips: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
+        ) -> Embed:
+            frontend = self._train(clips, classes, run, stage, epochs)
+            return lambda chosen: self._embedded(frontend, chosen, self.parameters.channel)
+
+        labeller = self.parameters.labels.make(self.parameters.channel)
+        labeller.learner = learn
+        try:
+            classes = labeller.classes(train, run)
+        except OneClassError as error:
+            labeller = ClusterLabeller(source="spectrum", channel=self.parameters.channel)
+            try:
+                classes = labeller.classes(train, run)
+            except OneClassError:
+                raise error from None
+            log.warning(
+                "labels: all training clips are of one class; clusters of their mean spectra are "
+                "told apart instead, %d of them (ClusterLabeller with source: spectrum)",
+                classes.count,
+            )
+        self._tables = labeller.tables()
+        return classes
+
+    def _train(
+        self, train: ClipSet, classes: TrainingClasses, run: Run, stage_name: str, epochs: int
+    ) -> Frontend:
+        """The recipe's frontend, trained to tell classes apart in a stage of a run."""
+        supplemental = self.parameters.supplemental
+        classes = with_supplemental(classes, train.supplemental, supplemental)
         training = Training(
             self._begun,
             self.parameters.losses,
             classes.count,
-            self.parameters.training,
+            replace(self.parameters.training, epochs=epochs),
             self.parameters.augmentation,
             seed=run.seed,
             device=self.torch_device,
         )
-        stage = run.stage(MAIN_STAGE, self.parameters.epochs)
+        stage = run.stage(stage_name, epochs)
         resume_stage(stage, training.load_snapshot)
         heard = Waveform(self.parameters.channel)
         data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)

@@ -8,7 +8,8 @@ import pytest
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Features
 from asd.clips import Clip
-from asd.systems.embedding.clusters import KMeansLabeller, k_means
+from asd.systems.embedding.clusters import KMeansLabeller
+from asd.systems.embedding.partitions import k_means
 from asd.systems.embedding.recipe import parse_recipe
 from asd.systems.memory_run import MemoryRun
 from asd.systems.registry import find_system
