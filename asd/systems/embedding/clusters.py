@@ -125,6 +125,9 @@ class ClusterLabeller(Labeller):
         self.unit_length, self.refine, self.true_labels = unit_length, refine, true_labels
         self._tables: dict[str, Table] = {}
 
+    stage = "labels"
+    """The stage that finds clusters."""
+
     def classes(self, train: ClipSet, run: Run) -> TrainingClasses:
         """Classes, numbered in the order of their names and cluster numbers.
 
@@ -138,7 +141,7 @@ class ClusterLabeller(Labeller):
         found = Clusters.none(len(train))
         if clustered:
             embed = self._embed(train, run)
-            found = self._stage(train, run, "labels", clustered, embed)
+            found = self._stage(train, run, self.stage, clustered, embed)
             for number in range(1, self.refine + 1):
                 classes = numbered(self._names(train, found))
                 embed = self._trained(train, run, classes, f"refinement{number}")
@@ -241,7 +244,9 @@ class ClusterLabeller(Labeller):
         return found
 
     def _scaled(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        return unit_rows(embeddings) if self.unit_length else embeddings
+        if not self.unit_length:
+            return embeddings
+        return unit_rows(embeddings.astype(np.float64)).astype(np.float32)
 
     def _test_clips(self, train: ClipSet, machines: Sequence[str]) -> ClipSet:
         tests = train.label_only()
@@ -331,6 +336,23 @@ class KMeansLabeller(ClusterLabeller):
             source_clusters=source_clusters,
             target_clusters=target_clusters,
         )
+
+
+def spectrum_labeller(channel: str) -> ClusterLabeller:
+    """Classes for clips of which nothing is known, as many as in `KMeansLabeller`.
+
+    A mixture may find one component only, which would not do.
+    """
+    found = ClusterLabeller(
+        source="spectrum",
+        channel=channel,
+        dimensions=None,
+        method="agglomerative",
+        source_clusters=7,
+        target_clusters=1,
+    )
+    found.stage = "spectrum_labels"
+    return found
 
 
 def _one_cluster() -> OneClassError:

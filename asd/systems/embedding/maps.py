@@ -47,7 +47,12 @@ def umap_map(
     # A spectral start needs more clips than neighbours.
     init = "spectral" if len(embeddings) > 2 * neighbours else "random"
     model = UMAP(
-        dimensions, n_neighbors=neighbours, metric=metric, init=init, random_state=seed, n_jobs=1
+        n_neighbors=neighbours,
+        n_components=dimensions,
+        metric=metric,
+        init=init,
+        random_state=seed,
+        n_jobs=1,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it thinks of isolated points

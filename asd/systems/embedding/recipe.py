@@ -309,6 +309,9 @@ class TrainingRecipe:
         Largest norm of the gradient; None is no limit.
     mixed_precision
         Whether the networks run in bfloat16 on GPUs that have it; spectra and losses never do.
+    keep_epochs
+        Epochs whose networks are scored, each for itself and by the mean of their scores (epoch
+        ensemble); none scores the network at the end of the training.
     """
 
     epochs: Count = parameter(
@@ -326,6 +329,22 @@ class TrainingRecipe:
     clip_gradient: Positive | None = None
     mixed_precision: bool = True
     schedule: ScheduleRecipe | None = None
+    keep_epochs: tuple[Count, ...] = ()
+
+    def kept_epochs(self) -> tuple[int, ...]:
+        """`keep_epochs` in ascending order.
+
+        Raises
+        ------
+        UserError
+            The training does not get to one of them.
+        """
+        if self.keep_epochs and max(self.keep_epochs) > self.epochs:
+            raise UserError(
+                f"training.keep_epochs: epoch {max(self.keep_epochs)} is not reached in "
+                f"{self.epochs} epochs; set more epochs, or keep others (keep_epochs=[] keeps none)"
+            )
+        return tuple(sorted(set(self.keep_epochs)))
 
 
 @dataclass(frozen=True)
@@ -426,6 +445,8 @@ def recipe_of_node(node: Node) -> Recipe:
         raise node.error(f"losses: {recipe.frontend.kind} must learn from a loss; add one")
     if recipe.losses and recipe.frontend.learns is False:
         raise node.error(f"losses: {recipe.frontend.kind} learns nothing; remove them")
+    if recipe.training.keep_epochs and not recipe.losses:
+        raise node.error("training.keep_epochs: there is no training; remove it")
     if recipe.input_s == "whole" and recipe.frontend.kind != "FrozenEncoder":
         raise node.error(
             f"input_s: {recipe.frontend.kind} needs clips of one length; set seconds or by_year"

@@ -22,10 +22,11 @@ from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, Table, resume_stage
-from asd.systems.embedding.clusters import ClusterLabeller
+from asd.systems.embedding.clusters import spectrum_labeller
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.kept_epochs import LAST, KeptEpochs
 from asd.systems.embedding.labellers import Embed, TrainingClasses
 from asd.systems.embedding.labels import OneClassError
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
@@ -59,7 +60,7 @@ class EmbeddingSystem(System):
         self.torch_device = torch.device(device)
         self._input_s = 0.0
         self._sample_rate_hz = 0
-        self._frontend: Frontend | None = None
+        self._frontends: dict[int, Frontend] = {}
         self._precision = ""
         self._backends: dict[str, dict[str, Backend]] = {}
         self._normal: dict[str, ScoreTable] = {}
@@ -69,8 +70,11 @@ class EmbeddingSystem(System):
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """Names of the recipe's backends, less those that training had too few clips for."""
-        return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
+        """Of the recipe's backends, less those that training had too few clips for.
+
+        With kept epochs there are scores of each, and their mean.
+        """
+        return self._kept.score_names(self._backend_names)
 
     def inputs(self) -> Mapping[str, Feature]:
         if self._frozen is not None and self._has_no_length:
@@ -101,27 +105,36 @@ class EmbeddingSystem(System):
             assert isinstance(own, EncoderFeature)
             self._precision = own.precision
         else:
-            self._frontend = self._trained(train, run) if self.parameters.learns else self._begun()
+            begun = self.parameters.learns
+            self._frontends = self._trained(train, run) if begun else {LAST: self._begun()}
         self._check_bands(train)
-        embeddings = self.embed(train)
+        embeddings = self._embed_all(train)
         self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
-            self._fit_backends(machine, train.select(members), embeddings[members])
+            rows_of = {epoch: rows[members] for epoch, rows in embeddings.items()}
+            self._fit_backends(machine, train.select(members), rows_of)
 
     def embed(self, clips: ClipSet) -> NDArray[np.float32]:
-        """Embeddings of clips, shape (clips, dim).
+        """Embeddings of clips, shape (clips, dim); of kept epochs those of the last.
 
         Raises
         ------
         UserError
             The clips' sampling rate is not that of training.
         """
-        near, *far = (self._embed_channel(clips, channel) for channel in self._channels)
+        return self._embed_by(clips, self._kept.keys[-1])
+
+    def _embed_all(self, clips: ClipSet) -> dict[int, NDArray[np.float32]]:
+        """Embeddings of clips by the network of each kept epoch."""
+        return {epoch: self._embed_by(clips, epoch) for epoch in self._kept.keys}
+
+    def _embed_by(self, clips: ClipSet, epoch: int) -> NDArray[np.float32]:
+        near, *far = (self._embed_channel(clips, channel, epoch) for channel in self._channels)
         found = near - np.float32(self.parameters.far_share) * far[0] if far else near
         refuse_non_finite(found, clips.clips, "embedding")
         return found
 
-    def _embed_channel(self, clips: ClipSet, channel: str) -> NDArray[np.float32]:
+    def _embed_channel(self, clips: ClipSet, channel: str, epoch: int) -> NDArray[np.float32]:
         features = clips.features(self._input(channel))
         if features.sample_rate_hz != self._sample_rate_hz:
             raise UserError(
@@ -133,7 +146,7 @@ class EmbeddingSystem(System):
             found = np.array(features.rows[features.starts], dtype=np.float32)
             found = found.reshape(len(clips), -1)
         else:
-            found = self._embedded(self._fitted(), clips, channel)
+            found = self._embedded(self._fitted(epoch), clips, channel)
         return found
 
     def _embedded(self, frontend: Frontend, clips: ClipSet, channel: str) -> NDArray[np.float32]:
@@ -155,8 +168,9 @@ class EmbeddingSystem(System):
         UserError
             A machine type that was not trained on, or embeddings that are not finite.
         """
-        embeddings = self.embed(clips)
-        scores = {name: np.empty(len(clips)) for name in self.score_names}
+        embeddings = self._embed_all(clips)
+        members_of = self._kept.members(self._backend_names)
+        scores = {name: np.empty(len(clips)) for name in members_of}
         for machine, members in clips.by_machine().items():
             if machine not in self._backends:
                 known = list(self._backends)
@@ -167,9 +181,10 @@ class EmbeddingSystem(System):
                 )
             section = clips.sections[members]
             for name, backend in self._backends[machine].items():
+                epoch, _ = members_of[name]
                 with _where(machine, name):
-                    scores[name][members] = backend.score(embeddings[members], section)
-        return scores
+                    scores[name][members] = backend.score(embeddings[epoch][members], section)
+        return self._kept.with_ensembles(scores, self._backend_names)
 
     def nearest_normal(self, clips: ClipSet) -> list[Clip | None]:
         """The training clip of the same machine type whose embedding is nearest.
@@ -199,8 +214,15 @@ class EmbeddingSystem(System):
             There is no export of the frontend or the backend.
         """
         check_frontend(self.parameters.frontend.kind)
+        members = self._kept.members(self._backend_names)
+        if score not in members:
+            raise UserError(
+                f"{score} is a mean over {len(self._kept.epochs)} networks, which cannot be "
+                f"exported; export the score of one (--score {next(reversed(members))})"
+            )
         backend = backend_module(self._backends[machine][score], score)
-        return EmbeddingScore(self._fitted(), backend, samples, self._width).eval()
+        frontend = self._fitted(members[score][0])
+        return EmbeddingScore(frontend, backend, samples, self._width).eval()
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of held-out training clips, see `thresholds.held_out_table`."""
@@ -210,7 +232,7 @@ class EmbeddingSystem(System):
         return {
             "input_s": self._input_s,
             "sample_rate_hz": self._sample_rate_hz,
-            "frontend": self._frontend_state(),
+            **self._frontend_state(),
             "backends": {
                 machine: {name: _tensors(backend.state()) for name, backend in backends.items()}
                 for machine, backends in self._backends.items()
@@ -227,12 +249,12 @@ class EmbeddingSystem(System):
             self._precision = state["frontend"]["precision"]
             check_weights(state["frontend"]["weights_sha256"], key_of_file(self._frozen.weights))
         else:
-            self._frontend = self._new_frontend()
-            self._frontend.load_saved(state["frontend"])
+            saved = state["frontends"] if self._kept.epochs else {LAST: state["frontend"]}
+            self._frontends = {int(epoch): self._loaded(each) for epoch, each in saved.items()}
         self._left_out = tuple(state["left_out"])
         self._backends = {}
         for machine, states in state["backends"].items():
-            self._backends[machine] = self._new_backends()
+            self._backends[machine] = self._new_members()
             for name, backend in self._backends[machine].items():
                 backend.load_state(_arrays(states[name]))
         kept = state.get("references", {})  # models made before clips were remembered have none
@@ -279,22 +301,34 @@ class EmbeddingSystem(System):
         self._input_s = self.parameters.input_seconds(train.year, longest_s)
 
     def _frontend_state(self) -> State:
-        if self._frozen is None:
-            return self._fitted().saved()
-        return {
-            "weights_sha256": key_of_file(self._frozen.weights),
-            "precision": self._precision,
-        }
+        if self._frozen is not None:
+            sha256 = key_of_file(self._frozen.weights)
+            return {"frontend": {"weights_sha256": sha256, "precision": self._precision}}
+        saved = {str(epoch): self._fitted(epoch).saved() for epoch in self._kept.keys}
+        return {"frontends": saved} if self._kept.epochs else {"frontend": saved[str(LAST)]}
 
     @property
     def _width(self) -> int:
         """Samples of the frontend's input."""
         return int(self._input_s * self._sample_rate_hz)
 
-    def _fitted(self) -> Frontend:
-        if self._frontend is None:
+    @property
+    def _kept(self) -> KeptEpochs:
+        return KeptEpochs(self.parameters.training.kept_epochs() if self.parameters.learns else ())
+
+    @property
+    def _backend_names(self) -> tuple[str, ...]:
+        return tuple(n for n in self.parameters.backends.by_name if n not in self._left_out)
+
+    def _fitted(self, epoch: int) -> Frontend:
+        if epoch not in self._frontends:
             raise RuntimeError("the embedding system has neither been fitted nor loaded")
-        return self._frontend
+        return self._frontends[epoch]
+
+    def _loaded(self, saved: State) -> Frontend:
+        frontend = self._new_frontend()
+        frontend.load_saved(saved)
+        return frontend
 
     def _new_frontend(self) -> Frontend:
         made = self.parameters.frontend.make(self._width, self._sample_rate_hz)
@@ -338,8 +372,8 @@ class EmbeddingSystem(System):
         if self._frozen is not None:
             values = train.features(self._input(self.parameters.channel)).rows
             vectors = values.shape[1] if values.ndim == 3 else 1
-        elif isinstance(self._frontend, AdaptedEncoder):
-            vectors = self._frontend.vectors
+        elif isinstance(frontend := self._fitted(self._kept.keys[-1]), AdaptedEncoder):
+            vectors = frontend.vectors
         else:
             return
         for name, backend in self._new_backends().items():
@@ -361,23 +395,40 @@ class EmbeddingSystem(System):
 
     def _new_backends(self) -> dict[str, Backend]:
         backends = self.parameters.backends.by_name
-        return {name: backends[name].make() for name in self.score_names}
+        return {name: backends[name].make() for name in self._backend_names}
+
+    def _new_members(self) -> dict[str, Backend]:
+        """A backend for each score that is no mean."""
+        backends = self.parameters.backends.by_name
+        members = self._kept.members(self._backend_names)
+        return {score: backends[name].make() for score, (_, name) in members.items()}
 
     def tables(self) -> Mapping[str, Table]:
         """The clusters that classes are, where they are clusters."""
         return self._tables
 
-    def _trained(self, train: ClipSet, run: Run) -> Frontend:
-        classes = self._classes(train, run)
-        return self._train(train, classes, run, MAIN_STAGE, self.parameters.epochs)
+    def _trained(self, train: ClipSet, run: Run) -> dict[int, Frontend]:
+        """The networks that are scored, by epoch."""
+        classes, kept = self._classes(train, run), self._kept
+        last, snapshots = self._train(
+            train, classes, run, MAIN_STAGE, self.parameters.epochs, kept.epochs
+        )
+        if not kept.epochs:
+            return {LAST: last}
+        if missing := set(kept.epochs) - snapshots.keys():
+            raise UserError(
+                f"training.keep_epochs: the network of epoch {min(missing)} was not kept by the "
+                "training that goes on; train without --restart"
+            )
+        return {epoch: self._loaded(snapshots[epoch]["frontend"]) for epoch in kept.epochs}
 
     def _classes(self, train: ClipSet, run: Run) -> TrainingClasses:
         """Classes of the recipe's labeller; clusters where clips have no more than one name."""
 
         def learn(
-            clips: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
+            train: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
         ) -> Embed:
-            frontend = self._train(clips, classes, run, stage, epochs)
+            frontend, _ = self._train(train, classes, run, stage, epochs)
             return lambda chosen: self._embedded(frontend, chosen, self.parameters.channel)
 
         labeller = self.parameters.labels.make(self.parameters.channel)
@@ -385,23 +436,29 @@ class EmbeddingSystem(System):
         try:
             classes = labeller.classes(train, run)
         except OneClassError as error:
-            labeller = ClusterLabeller(source="spectrum", channel=self.parameters.channel)
+            labeller = spectrum_labeller(self.parameters.channel)
             try:
                 classes = labeller.classes(train, run)
             except OneClassError:
                 raise error from None
             log.warning(
                 "labels: all training clips are of one class; clusters of their mean spectra are "
-                "told apart instead, %d of them (ClusterLabeller with source: spectrum)",
+                "told apart instead, %d classes (ClusterLabeller with source: spectrum)",
                 classes.count,
             )
         self._tables = labeller.tables()
         return classes
 
     def _train(
-        self, train: ClipSet, classes: TrainingClasses, run: Run, stage_name: str, epochs: int
-    ) -> Frontend:
-        """The recipe's frontend, trained to tell classes apart in a stage of a run."""
+        self,
+        train: ClipSet,
+        classes: TrainingClasses,
+        run: Run,
+        stage_name: str,
+        epochs: int,
+        keep: Sequence[int] = (),
+    ) -> tuple[Frontend, Mapping[int, State]]:
+        """The recipe's frontend, trained to tell classes apart, and snapshots of epochs to keep."""
         supplemental = self.parameters.supplemental
         classes = with_supplemental(classes, train.supplemental, supplemental)
         training = Training(
@@ -413,7 +470,7 @@ class EmbeddingSystem(System):
             seed=run.seed,
             device=self.torch_device,
         )
-        stage = run.stage(stage_name, epochs)
+        stage = run.stage(stage_name, epochs, keep)
         resume_stage(stage, training.load_snapshot)
         heard = Waveform(self.parameters.channel)
         data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
@@ -423,17 +480,27 @@ class EmbeddingSystem(System):
             stage.report(epoch)
 
         training.run(data, report)
-        return training.frontend
+        return training.frontend, stage.kept()
 
-    def _fit_backends(self, machine: str, clips: ClipSet, embeddings: NDArray[np.float32]) -> None:
+    def _fit_backends(
+        self, machine: str, clips: ClipSet, embeddings: Mapping[int, NDArray[np.float32]]
+    ) -> None:
+        """Fit the backends of a machine type to the embeddings of each kept epoch."""
         is_target, section = clips.is_target, clips.sections
-        self._references[machine] = References.of(clips.clips, embeddings)
-        self._backends[machine] = self._new_backends()
+        self._references[machine] = References.of(clips.clips, embeddings[self._kept.keys[-1]])
+        self._backends[machine] = self._new_members()
+        members = self._kept.members(self._backend_names)
         for name, backend in self._backends[machine].items():
             with _where(machine, name):
-                backend.fit(embeddings, is_target, section)
+                backend.fit(embeddings[members[name][0]], is_target, section)
         with _where(machine, "decision threshold (a fifth of the clips held out)"):
-            self._normal[machine] = held_out_table(self._new_backends, clips.clips, embeddings)
+            tables = {
+                epoch: held_out_table(self._new_backends, clips.clips, rows)
+                for epoch, rows in embeddings.items()
+            }
+        scores = {name: tables[epoch][backend] for name, (epoch, backend) in members.items()}
+        every = self._kept.with_ensembles(scores, self._backend_names)
+        self._normal[machine] = ScoreTable(next(iter(tables.values())).clips, every)
 
 
 def _check_finite(epoch: Epoch) -> None:

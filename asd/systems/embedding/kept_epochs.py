@@ -1,0 +1,66 @@
+"""Scores by the networks of several epochs of one training, and their mean (epoch ensembles).
+
+Source: Fujimura, Kuroyanagi and Toda, arXiv 2409.09332: the mean of the scores after epochs 12, 14
+and 16, as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asd.scores.fusion import fuse
+from asd.systems.base import Scores
+
+LAST = 0
+"""Stands for the network at the end of the training, where no epochs are kept."""
+
+_ENSEMBLE = "-ENSEMBLE"
+
+
+@dataclass(frozen=True)
+class KeptEpochs:
+    """Which epochs of a training are scored.
+
+    Parameters
+    ----------
+    epochs
+        Their numbers, ascending; none is the end of the training alone, without an ensemble.
+    """
+
+    epochs: tuple[int, ...] = ()
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """What networks are told apart by."""
+        return self.epochs or (LAST,)
+
+    def members(self, backends: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Score name -> the network and the backend that give it."""
+        return {
+            f"{name}-EPOCH{epoch}" if epoch != LAST else name: (epoch, name)
+            for name in backends
+            for epoch in self.keys
+        }
+
+    def score_names(self, backends: Sequence[str]) -> tuple[str, ...]:
+        """Names of all scores: those of each backend's epochs, then their mean."""
+        members = self.members(backends)
+        found = []
+        for backend in backends:
+            found += [score for score, (_, own) in members.items() if own == backend]
+            found += [backend + _ENSEMBLE] if self.epochs else []
+        return tuple(found)
+
+    def with_ensembles(self, scores: Scores, backends: Sequence[str]) -> Scores:
+        """The scores, and for each backend the mean over its epochs, in the order of their names.
+
+        Parameters
+        ----------
+        scores
+            Of `members`, shape (clips,) each.
+        """
+        found = dict(scores)
+        members = self.members(backends)
+        for backend in backends if self.epochs else ():
+            own = {score: scores[score] for score, (_, each) in members.items() if each == backend}
+            found[backend + _ENSEMBLE] = fuse(own, "mean")
+        return {name: found[name] for name in self.score_names(backends)}

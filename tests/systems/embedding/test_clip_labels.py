@@ -1,0 +1,140 @@
+"""Classes from a file."""
+
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from asd.audio.clip_set import ClipSet
+from asd.challenge.names import parse_clip
+from asd.clips import Clip
+from asd.csvfiles import read_rows
+from asd.errors import UserError
+from asd.systems.embedding.clip_labels import FileLabeller, read_clip_labels
+from asd.systems.embedding.labellers import NameLabeller
+from asd.systems.memory_run import MemoryRun
+
+PACK = Path(__file__).resolve().parents[4] / "shared" / "golden" / "components" / "unlabelled"
+CLIPS = [Clip(Path(machine) / "train" / f"{n}.wav", machine) for machine in "AB" for n in range(3)]
+
+
+def clip_set(clips=CLIPS, **options):
+    return ClipSet(clips, lambda *_: None, **options)
+
+
+def written(tmp_path, *lines):
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def classes(path, clips=CLIPS, **options):
+    found = FileLabeller(file=str(path), **options).classes(clip_set(clips), MemoryRun(0))
+    return found.numbers.tolist()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("clip,label", *[f"data/{c.path},{'xy'[i % 2]}" for i, c in enumerate(CLIPS)]),
+        (
+            "label,machine,clip",
+            *[f"{'xy'[i % 2]},{c.machine},{c.file_name}" for i, c in enumerate(CLIPS)],
+        ),
+    ],
+    ids=["path", "machine column"],
+)
+def test_clips_are_told_by_path_or_by_machine_and_name(tmp_path, lines):
+    assert classes(written(tmp_path, *lines)) == [0, 1, 0, 3, 2, 3]
+
+
+def test_labels_alone_join_machine_types(tmp_path):
+    path = written(
+        tmp_path, "clip,label", *[f"{c.path},{'xy'[i % 2]}" for i, c in enumerate(CLIPS)]
+    )
+    assert classes(path, parts=()) == [0, 1, 0, 1, 0, 1]
+
+
+def test_machine_types_that_the_file_does_not_name_keep_those_of_their_names(tmp_path):
+    path = written(tmp_path, "clip,label", "A/0.wav,x", "A/1.wav,y", "A/2.wav,x", "C/0.wav,z")
+    assert classes(path) == [0, 1, 0, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("clip,label", "A/0.wav,x"), r"has no label of 1.wav \(A\) and of 1 more clips"),
+        (("clip,label", "A/0.wav,x", "A/9.wav,x"), "line 3: .*9.wav is none of the clips"),
+        (("clip,label", "0.wav,x"), "line 2: 0.wav is a clip of A and of B"),
+        (("clip,label", "A/0.wav,x", "A/0.wav,y"), "line 3: 0.wav has another label above"),
+        (("clip,label", "A/0.wav,"), "line 2: the label is empty"),
+        (("clip,label", "A/0.wav,x,y"), "line 2: 3 cells where the header has 2"),
+        (("clip,label", "C/0.wav,x"), "names none of the training clips"),
+        (("file,label", "A/0.wav,x"), "no table of labels"),
+        (("clip,label", *[f"{c.path},x" for c in CLIPS[:3]]), None),
+    ],
+)
+def test_wrong_files_are_refused_in_one_line(tmp_path, lines, message):
+    path = written(tmp_path, *lines)
+    if message is None:  # one class
+        with pytest.raises(UserError, match="one class"):
+            classes(path, CLIPS[:3])
+        return
+    with pytest.raises(UserError, match=message) as error:
+        classes(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_may_name_test_clips_too(tmp_path):
+    tests = [Clip(Path("A/test/7.wav"), "A")]
+    path = written(tmp_path, "clip,label", *[f"A/{n}.wav,{n}" for n in (0, 1, 2, 7)])
+    assert read_clip_labels(path, CLIPS[:3], tests) == ["0", "1", "2"]
+
+
+@pytest.fixture
+def published():
+    if not PACK.is_dir():
+        pytest.skip("the numbers of the public program are not here")
+    header, *rows = read_rows(PACK / "labels.csv", open_end=True)
+    columns = dict(zip(header.cells, zip(*[row.cells for row in rows], strict=True), strict=True))
+    clips = [parse_clip(Path(p), Path(p).parts[1]) for p in columns["path"]]
+    return clips, columns
+
+
+def same(numbers, published):
+    return adjusted_rand_score(numbers, [int(number) for number in published]) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("machine", ("machine",)),
+        ("machine_is_target", ("machine", "domain")),
+        ("machine_attr", ("machine", "attributes")),
+        ("machine_attr_is_target", ("machine", "attributes", "domain")),
+    ],
+)
+def test_classes_of_names_equal_the_published(published, key, parts):
+    clips, columns = published
+    found = NameLabeller(parts=parts).classes(clip_set(clips), MemoryRun(0))
+    assert same(found.numbers, columns[f"index_{key}"])
+    assert found.count == len(set(columns[f"index_{key}"]))
+
+
+def test_classes_of_true_attributes_equal_the_published(published, tmp_path):
+    """The organisers' lists; equal texts of different machine types are one class."""
+    clips, columns = published
+    lines = [
+        f"{path},{source}"
+        for path, source in zip(columns["path"], columns["gt_source_file_name"], strict=True)
+        if source
+    ]
+    path = written(tmp_path, "target_file_name,source_file_name", *lines)
+    assert same(classes(path, clips, parts=()), columns["index_gt"])
+
+
+def test_classes_of_clusters_equal_the_published(published, tmp_path):
+    clips, columns = published
+    pairs = zip(columns["path"], columns["cluster"], strict=True)
+    path = written(tmp_path, "clip,cluster", *[f"{p},{c}" for p, c in pairs if c])
+    assert same(classes(path, clips), columns["index_pseudo"])
