@@ -183,6 +183,30 @@ class Node:
         except LookupError:
             raise value.error(f"{key}: there is nothing at this place to change") from None
 
+    def over(self, base: "Node", whole: Collection[str] = ()) -> "Node":
+        """The mapping laid over another one; entries of both are laid over each other in turn.
+
+        Parameters
+        ----------
+        whole
+            Keys whose presence makes a mapping take the other's place as a whole.
+        """
+        own, below = self.items(), base.items()
+        if any(key in own for key in whole):
+            return self
+        merged = []
+        for key, entry in {**below, **own}.items():
+            if key in own and key in below and entry.is_mapping() and below[key].is_mapping():
+                entry = entry.over(below[key], whole)
+            name = yaml.ScalarNode(_TEXT, key, *_marks(entry.node))
+            merged.append((name, entry.node))
+        return Node(self.key, yaml.MappingNode(_MAPPING, merged, *_marks(self.node)), self.file)
+
+    def without(self, key: str) -> "Node":
+        """The mapping without an entry."""
+        kept = [pair for pair in getattr(self.node, "value", []) if pair[0].value != key]
+        return Node(self.key, yaml.MappingNode(_MAPPING, kept, *_marks(self.node)), self.file)
+
     def read(self, kind: Any) -> Any:
         """The value as a type: what `convert` knows, a dataclass, or tuples and options of them."""
         origin, arguments = get_origin(kind), get_args(kind)
@@ -304,6 +328,10 @@ def _compose(name: str, text: str) -> yaml.Node | None:
         return node
     finally:
         loader.dispose()
+
+
+def _marks(node: yaml.Node | None) -> tuple[Any, Any]:
+    return (node.start_mark, node.end_mark) if node else (None, None)
 
 
 def _is_null(node: yaml.Node | None) -> bool:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from asd.errors import UserError
 from asd.extensions import entry_points_of, is_reference, load_class, load_object
-from asd.schema.node import Node, read_set_values
+from asd.schema.node import read_set_values
 from asd.schema.parameters import Parameter, parameters_of
+from asd.systems.embedding.recipe_files import FOLDER, package_recipes, read_recipe_file
 from asd.words import nearest
 
 if TYPE_CHECKING:
     from asd.systems.base import System
 
 GROUP = "asd.systems"
-_RECIPES = Path(__file__).parent / "embedding" / "recipes"
 _EMBEDDING = "asd.systems.embedding.system:EmbeddingSystem"
 
 
@@ -84,7 +84,7 @@ class SystemEntry:
             return self.parameters_class()(**self._set_arguments(set_values))
         from asd.systems.embedding.recipe import recipe_of_node
 
-        node = Node.read_file(self.recipe, "check the path of the recipe")
+        node = read_recipe_file(self.recipe)
         for key, value in read_set_values(set_values):
             node.replace(key, value)
         return recipe_of_node(node)
@@ -135,7 +135,7 @@ SYSTEMS: Mapping[str, SystemEntry] = {
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that come with the package."""
-    return tuple(sorted(path.stem for path in _RECIPES.glob("*.yaml")))
+    return package_recipes()
 
 
 def system_names() -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def find_system(name: str) -> SystemEntry:
     if name in SYSTEMS:
         return SYSTEMS[name]
     if name in recipe_names():
-        return _embedding_entry(name, _RECIPES / f"{name}.yaml")
+        return _embedding_entry(name, FOLDER / f"{name}.yaml")
     if name.endswith((".yaml", ".yml")):
         return _embedding_entry(name, Path(name))
     if is_reference(name):

@@ -20,7 +20,7 @@ from asd.clips import Clip
 from asd.encoders.feature import EncoderFeature
 from asd.encoders.pooling import Mean, Pooling
 from asd.errors import UserError
-from asd.schema.values import Channel, Count, WholeNumber
+from asd.schema.values import Channel, Count, Positive, WholeNumber
 from asd.systems.base import Epoch, Run, Table, resume_stage
 from asd.systems.embedding import partitions
 from asd.systems.embedding.clip_labels import read_clip_labels
@@ -69,6 +69,9 @@ class ClusterLabeller(Labeller):
     channel
         What encoder and spectrum hear of a clip; null in a recipe is what the recipe hears, else
         "left".
+    seconds
+        Length that clips are brought to for the encoder: shorter ones are repeated, longer ones
+        cut; null leaves each as it is.
     epochs
         Of the training of "network", and of each refinement.
     machines
@@ -103,6 +106,7 @@ class ClusterLabeller(Labeller):
         weights: str | None = None,
         pooling: Pooling = Mean(),  # noqa: B008 - it is frozen
         channel: Channel | None = None,
+        seconds: Positive | None = None,
         epochs: Count = 14,
         machines: Literal["unlabelled", "all"] = "unlabelled",
         dimensions: Count | None = 2,
@@ -117,7 +121,7 @@ class ClusterLabeller(Labeller):
         true_labels: str | None = None,
     ) -> None:
         self.source, self.channel = source, "left" if channel is None else channel
-        self.feature = self._feature(weights, pooling)
+        self.feature = self._feature(weights, pooling, seconds)
         self.epochs, self.machines = epochs, machines
         self.dimensions, self.map_test_clips = dimensions, map_test_clips
         self.method, self.criterion, self.folds = method, criterion, folds
@@ -157,7 +161,9 @@ class ClusterLabeller(Labeller):
         """The clusters, and how they agree with true classes where these are known."""
         return self._tables
 
-    def _feature(self, weights: str | None, pooling: Pooling) -> EncoderFeature | None:
+    def _feature(
+        self, weights: str | None, pooling: Pooling, seconds: float | None
+    ) -> EncoderFeature | None:
         if (weights is None) == (self.source == "encoder"):
             raise UserError(
                 "labels: source: encoder needs weights (asd weights list shows names), and no "
@@ -166,7 +172,9 @@ class ClusterLabeller(Labeller):
         if weights is None:
             return None
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return EncoderFeature(weights, pooling, channel=self.channel, device=device)
+        return EncoderFeature(
+            weights, pooling, channel=self.channel, seconds=seconds, device=device
+        )
 
     def _truth(self, train: ClipSet) -> list[str | None]:
         """The true class of each clip, where it is known."""

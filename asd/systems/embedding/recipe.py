@@ -13,6 +13,9 @@ class's keyword parameters, described there:
     backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
                 pca_residual, z_min (asd/backends)
 
+`base: dis_spec_featex` begins with another recipe, of the package or by its path, over which own
+entries are laid (asd/systems/embedding/recipe_files.py).
+
 A class of your own is named by its file or module, `class: my_file.py:MyBackend`; a relative path
 is meant from the recipe's folder, or from the current one. Backends that an installed package
 offers through the entry point group "asd.backends" go by their names.
@@ -39,6 +42,7 @@ from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, Spectra
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder
+from asd.systems.embedding.recipe_files import with_base
 from asd.systems.logmel import ChannelInput
 
 T = TypeVar("T")
@@ -457,7 +461,7 @@ def recipe_of_node(node: Node) -> Recipe:
 
 def parse_recipe(text: str, file: str) -> Recipe:
     """The recipe in a YAML text; `file` is what errors call it."""
-    return recipe_of_node(Node.parse(file, text))
+    return recipe_of_node(with_base(Node.parse(file, text)))
 
 
 def _check_exchange(node: Node, recipe: Recipe) -> None:
