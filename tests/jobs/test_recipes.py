@@ -19,6 +19,8 @@ SMALLER = {
     "mels: 128": "mels: 16",
     "epochs: 16": "epochs: 1",
     "epochs: 25": "epochs: 1",
+    "input_s: 18": "input_s: 4.5",
+    "keep_epochs: [12, 14, 16]": "keep_epochs: []",
     "input_s: 10": "input_s: 0.5",
     "batch_size: 64": "batch_size: 12",
     "batch_size: 8": "batch_size: 12",
@@ -71,7 +73,11 @@ def recipe(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", recipe_names())
+WHOLE = [name for name in recipe_names() if "base:" not in (FOLDER / f"{name}.yaml").read_text()]
+"""Recipes that begin with no other one."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, tiny_encoders, asd):
     path = recipe(smaller((FOLDER / f"{name}.yaml").read_text(), tiny_encoders), name)
     trained = asd("train", *flags, "--model", path)
@@ -337,3 +343,43 @@ def test_a_model_is_not_used_with_other_weights(flags, recipe, tmp_path, tiny_en
     weights.write_bytes(tiny_encoders["eat"].read_bytes())
     outcome = asd("test", *flags, *DECIDE, "--model", path)
     assert "the model was trained with encoder weights of SHA-256" in outcome.complaint
+
+
+def test_pseudo_labels_and_epochs_leave_tables_maps_and_scores(flags, recipe, tmp_path, asd):
+    """Machine types of one class each, whose domains are clustered for themselves."""
+    text = """\
+base: unlabelled_pattr_bic_pre
+input_s: 0.4
+frontend: {windows: [512], whole_clip: false, width: 16}
+labels:
+  {class: ClusterLabeller, epochs: 1, machines: all, dimensions: null, method: k_means,
+   source_clusters: 2}
+training: {epochs: 2, batch_size: 8, keep_epochs: [1, 2]}
+backends: {KMEANS: {n_clusters: 2}}
+"""
+    path = recipe(text)
+    outcome = asd("run", *flags, *DECIDE, "--model", path)
+    assert outcome.status == 0, outcome.err
+    (model,) = (tmp_path / "results").rglob("model.pt")
+    tables = model.parent / "tables"
+    assert {path.name for path in tables.iterdir()} >= {
+        "clusters.csv", "clusters_fan.png", "clusters_valve.png"
+    }  # fmt: skip
+    header, *rows = read(tables / "clusters.csv")
+    assert header[:5] == ["clip", "machine", "section", "domain", "cluster"]
+    assert {row[1] for row in rows} == {"fan", "valve"}
+    folders = {path.name for path in (tmp_path / "results" / "dev_data").iterdir()}
+    assert folders >= {f"mine_KMEANS-{kind}" for kind in ("EPOCH1", "EPOCH2", "ENSEMBLE")}
+    # Labels from the table, once it was looked at; tables of clusters are gone then.
+    path.write_text(
+        "base: unlabelled_subloss_0256_4096\ninput_s: 0.4\n"
+        "frontend: {windows: [512], whole_clip: false, width: 16}\n"
+        "labels: {class: FileLabeller, file: labels.csv}\n"
+        "training: {epochs: 1, batch_size: 8, keep_epochs: []}\n"
+        "backends: {KMEANS: {n_clusters: 2}}\n"
+    )
+    assert "labels.csv: no such file" in asd("train", *flags, "--model", path).complaint
+    (path.parent / "labels.csv").write_text((tables / "clusters.csv").read_text())
+    again = asd("train", *flags, "--model", path)
+    assert again.status == 0, again.err
+    assert not list(tables.iterdir())

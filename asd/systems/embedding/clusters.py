@@ -32,14 +32,24 @@ from asd.systems.embedding.cluster_tables import (
     agreement_table,
     group_of,
 )
-from asd.systems.embedding.labellers import Embed, Labeller, NameLabeller, TrainingClasses, numbered
+from asd.systems.embedding.labellers import (
+    Embed,
+    Labeller,
+    NameLabeller,
+    Trainers,
+    TrainingClasses,
+    numbered,
+)
 from asd.systems.embedding.labels import OneClassError, Part, has_attributes
 from asd.systems.embedding.maps import principal_map, umap_map
 from asd.systems.embedding.sources import encoder_embeddings, spectrum_embeddings
 
 log = logging.getLogger(__name__)
 
-Source = Literal["network", "spectrum", "encoder"]
+Source = Literal["network", "triplet", "encoder", "spectrum"]
+_EPOCHS = {"network": 14, "triplet": 6}
+"""Epochs of the published trainings."""
+
 Method = Literal["mixtures", "k_means", "agglomerative"]
 
 
@@ -73,7 +83,9 @@ class ClusterLabeller(Labeller):
         Length that clips are brought to for the encoder: shorter ones are repeated, longer ones
         cut; null leaves each as it is.
     epochs
-        Of the training of "network", and of each refinement.
+        Of the training of "network" or "triplet"; null is 14 and 6, as published.
+    refine_epochs
+        Of the network's training in each refinement.
     machines
         "unlabelled": machine types whose names tell no attributes are clustered; "all": every one,
         as in the published runs of 2023. Attributes are not looked at then.
@@ -107,7 +119,7 @@ class ClusterLabeller(Labeller):
         pooling: Pooling = Mean(),  # noqa: B008 - it is frozen
         channel: Channel | None = None,
         seconds: Positive | None = None,
-        epochs: Count = 14,
+        epochs: Count | None = None,
         machines: Literal["unlabelled", "all"] = "unlabelled",
         dimensions: Count | None = 2,
         map_test_clips: bool = False,
@@ -118,11 +130,13 @@ class ClusterLabeller(Labeller):
         folds: Count = 5,
         unit_length: bool = False,
         refine: WholeNumber = 0,
+        refine_epochs: Count = 14,
         true_labels: str | None = None,
     ) -> None:
         self.source, self.channel = source, "left" if channel is None else channel
         self.feature = self._feature(weights, pooling, seconds)
-        self.epochs, self.machines = epochs, machines
+        self.epochs = _EPOCHS.get(source, 0) if epochs is None else epochs
+        self.refine_epochs, self.machines = refine_epochs, machines
         self.dimensions, self.map_test_clips = dimensions, map_test_clips
         self.method, self.criterion, self.folds = method, criterion, folds
         self.most = {"source": source_clusters, "target": target_clusters}
@@ -144,11 +158,13 @@ class ClusterLabeller(Labeller):
         clustered = self._clustered(train)
         found = Clusters.none(len(train))
         if clustered:
-            embed = self._embed(train, run)
+            embed = self._embed(train, run, list(clustered))
             found = self._stage(train, run, self.stage, clustered, embed)
             for number in range(1, self.refine + 1):
                 classes = numbered(self._names(train, found))
-                embed = self._trained(train, run, classes, f"refinement{number}")
+                embed = self._trained(
+                    train, run, classes, f"refinement{number}", self.refine_epochs
+                )
                 found = self._stage(train, run, f"labels{number}", clustered, embed)
         if clustered:
             self._tell(train, found, truth)
@@ -190,12 +206,19 @@ class ClusterLabeller(Labeller):
             if self.machines == "all" or not any(has_attributes(train[i]) for i in members)
         }
 
-    def _embed(self, train: ClipSet, run: Run) -> Embed:
+    def _embed(self, train: ClipSet, run: Run, machines: Sequence[str]) -> Embed:
         """The function that gives embeddings; a network is trained for it."""
         if self.feature is not None:
             return encoder_embeddings(self.feature)
         if self.source == "spectrum":
             return spectrum_embeddings(self.channel)
+        if self.source == "triplet":
+            trainers = self._lent()
+            by_machine = {
+                machine: trainers.triplet(train, machine, run, f"triplet_{machine}", self.epochs)
+                for machine in machines
+            }
+            return lambda clips: _of_each_machine(by_machine, clips)
         parts: tuple[Part, ...] = ("machine", "section", "domain")
         if self.machines == "unlabelled":
             parts = ("machine", "section", "attributes", "domain")
@@ -207,14 +230,19 @@ class ClusterLabeller(Labeller):
                 "are of mean spectra (source: spectrum)"
             )
             return spectrum_embeddings(self.channel)
-        return self._trained(train, run, classes, "names")
+        return self._trained(train, run, classes, "names", self.epochs)
 
-    def _trained(self, train: ClipSet, run: Run, classes: TrainingClasses, stage: str) -> Embed:
-        if self.learner is None:
-            raise RuntimeError("the labeller was lent no network to train")
+    def _trained(
+        self, train: ClipSet, run: Run, classes: TrainingClasses, stage: str, epochs: int
+    ) -> Embed:
         if classes.count < 2:
             raise _one_cluster()
-        return self.learner(train, classes, run, stage, self.epochs)
+        return self._lent().network(train, classes, run, stage, epochs)
+
+    def _lent(self) -> Trainers:
+        if self.trainers is None:
+            raise RuntimeError("the labeller was lent nothing to train")
+        return self.trainers
 
     def _stage(
         self, train: ClipSet, run: Run, name: str, clustered: Mapping[str, list[int]], embed: Embed
@@ -368,6 +396,18 @@ def _one_cluster() -> OneClassError:
         "labels: all training clips are alike to what is clustered, and form one class, but a "
         "frontend learns by telling classes apart; add clips, or another labels.source"
     )
+
+
+def _of_each_machine(by_machine: Mapping[str, Embed], clips: ClipSet) -> NDArray[np.float32]:
+    """Embeddings of clips, those of each machine type by a function of its own."""
+    members = clips.by_machine()
+    found: NDArray[np.float32] | None = None
+    for machine, own in members.items():
+        rows = by_machine[machine](clips.select(own))
+        found = np.empty((len(clips), rows.shape[1]), dtype=np.float32) if found is None else found
+        found[own] = rows
+    assert found is not None
+    return found
 
 
 def _by_group(

@@ -33,19 +33,34 @@ Embed = Callable[[ClipSet], NDArray[np.float32]]
 """Embeddings of clips, shape (clips, dim)."""
 
 
-class Learner(Protocol):
-    """Trains the recipe's own network for labellers that cluster its embeddings."""
+class NetworkTrainer(Protocol):
+    """Trains the recipe's own network."""
 
     def __call__(
         self, train: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
     ) -> Embed:
-        """Train it to tell classes apart in a stage of that name; its embeddings of clips."""
+        """Train it to tell classes apart, in a stage of that name; its embeddings of clips."""
+
+
+class TripletTrainer(Protocol):
+    """Trains a triplet network."""
+
+    def __call__(self, train: ClipSet, machine: str, run: Run, stage: str, epochs: int) -> Embed:
+        """Train it on a machine type, the others are noise; its embeddings of clips."""
+
+
+@dataclass(frozen=True)
+class Trainers:
+    """What a labeller is lent to find embeddings with."""
+
+    network: NetworkTrainer
+    triplet: TripletTrainer
 
 
 class Labeller(ABC):
     """Gives training clips their classes. Its keyword parameters are keys of the recipe."""
 
-    learner: Learner | None = None
+    trainers: Trainers | None = None
     """Lent by the system before `classes` is called."""
 
     def tables(self) -> Mapping[str, Table]:

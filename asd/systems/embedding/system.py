@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.kept_epochs import LAST, KeptEpochs
-from asd.systems.embedding.labellers import Embed, TrainingClasses
+from asd.systems.embedding.labellers import Embed, Trainers, TrainingClasses
 from asd.systems.embedding.labels import OneClassError
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
@@ -35,6 +36,7 @@ from asd.systems.embedding.references import References
 from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, embed_clips
+from asd.systems.embedding.triplet_embeddings import triplet_embeddings
 
 log = logging.getLogger(__name__)
 
@@ -432,7 +434,14 @@ class EmbeddingSystem(System):
             return lambda chosen: self._embedded(frontend, chosen, self.parameters.channel)
 
         labeller = self.parameters.labels.make(self.parameters.channel)
-        labeller.learner = learn
+        triplet = partial(
+            triplet_embeddings,
+            channel=self.parameters.channel,
+            width=self._width,
+            rate_hz=self._sample_rate_hz,
+            device=self.torch_device,
+        )
+        labeller.trainers = Trainers(learn, triplet)
         try:
             classes = labeller.classes(train, run)
         except OneClassError as error:

@@ -102,7 +102,7 @@ def test_the_network_is_trained_with_names_first_then_with_its_clusters():
     clips, hidden = hidden_tones(6)
     stages = []
     run = MemoryRun(0, lambda stage, epoch: stages.append((stage, epoch.number)))
-    system = system_of(recipe(epochs="refine: 1"), clips, run)
+    system = system_of(recipe(epochs="refine: 1, refine_epochs: 3"), clips, run)
     assert stages == [
         *[("names", n) for n in (1, 2, 3)], ("labels", 1),
         *[("refinement1", n) for n in (1, 2, 3)], ("labels1", 1),
@@ -112,6 +112,18 @@ def test_the_network_is_trained_with_names_first_then_with_its_clusters():
     assert len(table.rows) == len(clips)
     numbers = np.array([row[table.columns.index("cluster")] for row in table.rows])
     assert agreement(clips, numbers, hidden) > 0.4
+
+
+def test_each_machine_type_is_clustered_by_a_triplet_network_of_its_own():
+    clips, _ = hidden_tones(15, count=16)
+    stages = []
+    run = MemoryRun(0, lambda stage, epoch: stages.append((stage, epoch.number)))
+    text = RECIPE.replace("epochs: 3", "source: triplet, epochs: 1").replace("0.5", "0.7")
+    system = system_of(parse_recipe(text, "mine"), clips, run)
+    assert stages[:3] == [("triplet_ToyA", 1), ("triplet_ToyB", 1), ("labels", 1)]
+    assert len(system.tables()["clusters"].rows) == len(clips)
+    again = system_of(parse_recipe(text, "mine"), clips, MemoryRun(0))
+    assert again.tables() == system.tables()
 
 
 @pytest.mark.parametrize("stop_after", [2, 3, 4])

@@ -1,5 +1,7 @@
 """Recipes: those of the package, and what is said about mistakes in one's own."""
 
+from dataclasses import replace
+
 import pytest
 
 from asd.errors import UserError
@@ -23,6 +25,80 @@ backends:
 """
 
 
+UNLABELLED = {
+    "na_0256": (256,),
+    "na_1024": (1024,),
+    "na_4096": (4096,),
+    "na_0256_1024": (1024, 256),
+    "na_0256_4096": (4096, 256),
+    "na_1024_4096": (1024, 4096),
+    "na_0256_1024_4096": (1024, 256, 4096),
+    "featex_0256_4096": (4096, 256),
+    "subloss_0256_4096": (4096, 256),
+    "pattr_macdom": (4096, 256),
+    "pattr_gt": (4096, 256),
+    "pattr_bic_pre": (4096, 256),
+    "pattr_bic_triplet": (4096, 256),
+    "pattr_bic_panns": (4096, 256),
+    "pattr_bic_openl3": (4096, 256),
+}
+"""Runs of the paper on unlabelled conditions, and the window lengths of each."""
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_every_recipe_on_unlabelled_conditions_is_its_base_and_what_it_changes(name):
+    recipe = find_system(f"unlabelled_{name}").defaults()
+    base = find_system("unlabelled_subloss_0256_4096").defaults()
+    frontend = dict(recipe.frontend.parameters)
+    assert frontend.pop("windows") == UNLABELLED[name]
+    mean_free = (4096,) if name == "na_0256_1024_4096" else ()
+    assert frontend.pop("mean_free_windows", ()) == mean_free
+    assert frontend == {k: v for k, v in base.frontend.parameters.items() if k != "windows"}
+    assert (recipe.input_s, recipe.backends) == (18, base.backends)
+    epochs = 20 if name.endswith("macdom") else 16
+    assert recipe.training == replace(base.training, epochs=epochs)
+    on = {"na": ["embedding"], "featex": ["embedding", "feature_exchange"]}
+    assert [loss.on for loss in recipe.losses] == on.get(
+        name.partition("_")[0], ["embedding", "branches"]
+    )
+    kind = "ClusterLabeller" if "bic" in name else "FileLabeller" if "gt" in name else None
+    assert recipe.labels.kind == (kind or "NameLabeller")
+
+
+def test_a_recipe_may_begin_with_another(tmp_path):
+    (tmp_path / "mine.yaml").write_text(OWN)
+    (tmp_path / "next.yaml").write_text(
+        "base: mine.yaml\nfrontend: {width: 16}\ntraining: {epochs: 9}\n"
+        "backends: {NEAR: {class: kmeans}, FAR: {class: knn}}\n"
+    )
+    recipe = find_system(str(tmp_path / "next.yaml")).defaults(["training.batch_size=5"])
+    assert recipe.frontend.parameters == {"windows": (256, 1024), "width": 16}
+    assert (recipe.training.epochs, recipe.training.batch_size) == (9, 5)
+    assert {name: each.kind for name, each in recipe.backends.by_name.items()} == {
+        "NEAR": "kmeans",
+        "FAR": "knn",
+    }
+    labels = parse_recipe("base: dis_beats_2026\nlabels: {class: NameLabeller}", "mine").labels
+    assert labels.parameters == {}  # another class takes none of the base's
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: dis_spec_featx", r"1: base: 'dis_spec_featx' is unknown \(did you mean dis_spec"),
+        ("base: none.yaml", r"none.yaml: cannot be read"),
+        ("base: loop.yaml", r"loop.yaml is a base of itself"),
+        ("base: raw_spec\nbackends: {KNN: {class: knn, k_sorce: 2}}", r"2: backends.KNN.k_sorce"),
+        ("base: raw_spec\nfrontend: {melz: 3}", r"2: frontend.melz: unknown key"),
+    ],
+)
+def test_a_base_that_cannot_be_is_named_with_file_and_line(tmp_path, text, message):
+    path = tmp_path / "loop.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(UserError, match=message):
+        find_system(str(path)).defaults()
+
+
 def test_the_package_has_the_published_recipes():
     assert set(recipe_names()) == {
         "raw_spec",
@@ -41,10 +117,15 @@ def test_the_package_has_the_published_recipes():
         "dis_spec_subspaceloss",
         "dis_spec_featex",
         "dis_multispec_scac_trainable",
+        *(f"unlabelled_{name}" for name in UNLABELLED),
     }
 
 
-PUBLISHED = [name for name in recipe_names() if not name.startswith("free") and "2026" not in name]
+PUBLISHED = [
+    name
+    for name in recipe_names()
+    if not name.startswith(("free", "unlabelled")) and "2026" not in name
+]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -184,7 +184,13 @@ def test_the_seed_decides():
     assert not same_weights(one, other)
 
 
-@pytest.mark.parametrize("name", [n for n in recipe_names() if find_system(n).defaults().learns])
+LEARNING = [n for n in recipe_names() if find_system(n).defaults().learns]
+"""Of the many recipes on unlabelled conditions those that learn in other ways are enough."""
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in LEARNING if not n.startswith(("unlabelled_na", "unlabelled_pattr"))]
+)
 def test_every_recipe_trains_and_resumes_to_the_same_weights(name, tmp_path):
     recipe = replace(
         find_system(name).defaults(),
