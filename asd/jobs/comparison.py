@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asd.config import Config
@@ -15,7 +16,7 @@ from asd.evaluation.summary import (
 )
 from asd.jobs.data import check_dataset
 from asd.jobs.jobs import plan_jobs
-from asd.jobs.pipeline import train_and_test
+from asd.jobs.pipeline import train_and_test, train_on_cluster
 from asd.jobs.summarizing import draw_official_scores
 from asd.jobs.testing import DoneTest
 
@@ -27,6 +28,9 @@ FOLDER = "comparison"
 
 def compare(configs: Sequence[Config], page: Path | None = None) -> None:
     """Train and test every run, then write and print the official scores over seeds.
+
+    On a cluster the models of all runs are trained at the same time, else one run follows the
+    other.
 
     The tables, as CSV, Markdown and a picture, go to
     <results>/{dev,eval}_data/comparison/summarize/<dataset>/. They hold these systems and seeds
@@ -48,10 +52,11 @@ def compare(configs: Sequence[Config], page: Path | None = None) -> None:
     reasons: list[str] = []
     done = []
     tests: list[DoneTest] = []
+    trained = _trained_elsewhere(configs)
     for number, config in enumerate(configs, 1):
         log.info("run %d of %d: %s", number, len(configs), _label(config))
         try:
-            found = train_and_test(config)
+            found = _run(config, trained[number - 1])
             tests = tests or found
             done.append(config)
         except UserError as error:
@@ -68,6 +73,23 @@ def compare(configs: Sequence[Config], page: Path | None = None) -> None:
     if reasons:
         rest = "the others are done and in the table" if done else "mend the first and run again"
         raise UserError(f"{len(reasons)} of {len(configs)} runs failed (see above); {rest}")
+
+
+def _trained_elsewhere(configs: Sequence[Config]) -> list[str | None]:
+    """For each run why its training on a cluster failed, "" where it is done; None without one."""
+    first = configs[0]
+    if not first.cluster or first.test_only:
+        return [None] * len(configs)
+    return [*train_on_cluster(configs)]
+
+
+def _run(config: Config, failure: str | None) -> list[DoneTest]:
+    """Do what is left of a run."""
+    if failure is None:
+        return train_and_test(config)
+    if failure:
+        raise UserError(failure)
+    return [] if config.train_only else train_and_test(replace(config, test_only=True))
 
 
 def _check(configs: Sequence[Config]) -> None:

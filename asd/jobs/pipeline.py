@@ -37,6 +37,49 @@ def train(config: Config) -> None:
     log.info("models and logs: %s", jobs[0].folder.path.parent)
 
 
+def train_on_cluster(configs: Sequence[Config]) -> list[str]:
+    """Train the models of several runs on a cluster, all jobs of all runs at the same time.
+
+    Returns
+    -------
+    list
+        For each run why it could not be done, "" where it was.
+
+    Raises
+    ------
+    UserError
+        The cluster can't be reached or was lost.
+    """
+    plans: list[list[Job]] = []
+    failures: list[list[Failure]] = []
+    reasons = [""] * len(configs)
+    for i, config in enumerate(configs):
+        plans.append([])
+        failures.append([])
+        try:
+            check_system(config)
+            check_dataset(config)
+            plans[i], failures[i], _ = _with_features(config, plan_jobs(config))
+        except UserError as error:
+            reasons[i] = str(error)
+    jobs = [job for own in plans for job in own]
+    first = configs[0]
+    found = run_jobs(train_job, jobs, 1, first.cluster, first.cluster_timeout) if jobs else []
+    for i, own in enumerate(plans):
+        names = {_model_of(job) for job in own}
+        every = [*failures[i], *(each for each in found if _model_of(each.job) in names)]
+        try:
+            _report(every, [*own, *(failure.job for failure in failures[i])])
+        except UserError as error:
+            reasons[i] = str(error)
+    return reasons
+
+
+def _model_of(job: Job) -> tuple[str, str]:
+    """What tells a job's model from those of other runs: its folder."""
+    return job.config.export_dir, job.model_name
+
+
 def _train_jobs(config: Config, jobs: Sequence[Job], clips: Mapping[str, ClipSet]) -> list[Failure]:
     """Train on a cluster, as a stack on a GPU, or several at a time on the processor's cores."""
     where, threads = device(config), thread_count(config.threads)

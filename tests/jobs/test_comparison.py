@@ -148,3 +148,27 @@ def test_refusals(asd, where, flags, complaint):
 def test_one_system_at_a_time_elsewhere(asd, command):
     assert "raw_spec" in asd(command, "-d", "--model", "ae", "raw_spec").complaint
     assert "--seeds" in asd(command, "-d", "--seeds", "1").complaint
+
+
+def test_a_cluster_trains_all_seeds_at_once_with_the_same_results(
+    asd, where, ae_flags, cluster, tmp_path
+):
+    model = ("run", *FAN, *where, *ae_flags, "--model", "ae", "--seeds", 1, 2)
+    assert asd(*model).status == 0
+    rows, *_ = tables(tmp_path / "results")
+    elsewhere = ("--result_directory", tmp_path / "there", "--cluster", cluster.scheduler_address)
+    outcome = asd(*model, *elsewhere)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count("jobs go to") == 1
+    assert tables(tmp_path / "there")[0] == rows
+
+
+def test_a_run_that_fails_on_a_cluster_does_not_stop_the_others(
+    asd, where, recipe, cluster, tmp_path
+):
+    words = ("--model", recipe("greedy", GREEDY), recipe("raw"), "--seeds", 1)
+    outcome = asd("run", *FAN, *where, *words, "--cluster", cluster.scheduler_address)
+    assert outcome.complaint == (
+        "1 of 2 runs failed (see above); the others are done and in the table"
+    )
+    assert set(tables(tmp_path / "results")[0]) == {"raw_KNN", "raw_K-TWO"}

@@ -262,3 +262,22 @@ def test_few_sessions_promise_little_for_a_new_one(learn, tmp_path):
     assert status == 0
     assert "2 held-out sessions promise no rate below 0.33 for a new session" in text
     assert "for a new session" not in learn()[1]
+
+
+def test_a_network_learns_a_machine_of_which_nothing_is_known(normal_folder, tmp_path, capsys):
+    """One class only: clusters of mean spectra are told apart, and the mean of epochs decides."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "base: unlabelled_pattr_bic_pre\n"
+        "input_s: 1\n"
+        "frontend: {windows: [512], whole_clip: false, width: 16}\n"
+        "training: {epochs: 2, keep_epochs: [1, 2], batch_size: 8}\n"
+        "labels: {class: ClusterLabeller, dimensions: null, method: k_means}\n"
+        "backends: {KMEANS: {n_clusters: 2}}\n"
+    )
+    out = tmp_path / "pump.asd"
+    words = ["learn", normal_folder, "--out", out, "--model", recipe, "--window", "1"]
+    assert main([str(word) for word in words]) == 0
+    told = capsys.readouterr()
+    assert "clusters are of mean spectra" in told.err
+    assert asd.load(out).own.score == "KMEANS-ENSEMBLE"

@@ -42,12 +42,12 @@ class KeptEpochs:
         }
 
     def score_names(self, backends: Sequence[str]) -> tuple[str, ...]:
-        """Names of all scores: those of each backend's epochs, then their mean."""
+        """Names of all scores: of each backend the mean over its epochs, then those of epochs."""
         members = self.members(backends)
         found = []
         for backend in backends:
-            found += [score for score, (_, own) in members.items() if own == backend]
             found += [backend + _ENSEMBLE] if self.epochs else []
+            found += [score for score, (_, own) in members.items() if own == backend]
         return tuple(found)
 
     def with_ensembles(self, scores: Scores, backends: Sequence[str]) -> Scores:
