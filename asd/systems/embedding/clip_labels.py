@@ -2,6 +2,8 @@
 
 clip,label                                          a path, of which folder and file name count
 ToothBrush/train/section_00_source_train_normal_0000_noAttribute.wav,id_A1_spd_2
+
+The organisers' tables of true attributes are read too, see `asd.challenge.true_attributes`.
 """
 
 from collections.abc import Sequence
@@ -28,9 +30,10 @@ class FileLabeller(Labeller):
     file
         A CSV file with a line for each training clip. Columns: `clip`, its file name or path; what
         it is, `label` or, as in the table that ClusterLabeller leaves, `cluster`; and `machine`,
-        where neither the path's folders nor the file name alone tell the machine type. Or the
-        organisers' list of true attributes (target_file_name, source_file_name: the label is what
-        stands in the latter for attributes).
+        where neither the path's folders nor the file name alone tell the machine type. Or a table
+        of true attributes of the organisers (target_file_name, source_file_name: the label is what
+        stands in the latter for attributes), or the folder of those of all machine types, each in
+        a folder of its name; their lines about other clips count for nothing.
     parts
         What of a clip's name makes its class together with its label; none takes labels alone, so
         that equal labels of different machine types are one class, as in the published runs with
@@ -84,28 +87,47 @@ def read_clip_labels(
     UserError
         The file cannot be read or is not such a file, lacks clips or names unknown ones.
     """
-    header, *rows = read_rows(path, open_end=True)
-    place, label = _columns(path, header.cells)
-    machine = header.cells.index("machine") if "machine" in header.cells else None
     known: dict[str, set[str]] = {}
     for clip in (*clips, *other_clips):
         known.setdefault(clip.file_name, set()).add(clip.machine)
     machines = {clip.machine for clip in clips}
     found: dict[tuple[str, str], str] = {}
+    if path.is_dir():
+        for file in sorted(path.rglob("*.csv")):
+            if file.parent.name in machines:
+                _read_table(file, file.parent.name, known, machines, found)
+    else:
+        _read_table(path, None, known, machines, found)
+    return _in_order(path, clips, found)
+
+
+def _read_table(
+    path: Path,
+    machine: str | None,
+    known: dict[str, set[str]],
+    machines: set[str],
+    found: dict[tuple[str, str], str],
+) -> None:
+    """Add the labels of a file to `found`; `machine` is the type that it is all about, if known."""
+    header, *rows = read_rows(path, open_end=True)
+    place, label = _columns(path, header.cells)
+    own = header.cells.index("machine") if "machine" in header.cells else None
+    is_truth = header.cells[label] in _TRUTH
     faults = []
     for row in rows:
         try:
-            _check_cells(row, len(header.cells))
-            text = _label_of(row.cells[label], is_truth=header.cells[label] in _TRUTH)
-            own = None if machine is None else row.cells[machine]
-            key = _clip_of(row.cells[place], own, known, machines)
+            _check_cells(row, len(header.cells), least=is_truth)
+            text = _label_of(row.cells[label], is_truth)
+            if is_truth and row.cells[place].rpartition("/")[2] not in known:
+                continue
+            named = machine if own is None else row.cells[own]
+            key = _clip_of(row.cells[place], named, known, machines)
         except ValueError as fault:
             faults.append((row.line, str(fault)))
             continue
         if key is not None and found.setdefault(key, text) != text:
             faults.append((row.line, f"{key[1]} has another label above; keep one of the lines"))
     refuse_lines(path, faults)
-    return _in_order(path, clips, found)
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[int, int]:
@@ -121,8 +143,9 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[int, int]:
     return header.index("clip"), header.index(labels[0])
 
 
-def _check_cells(row: Row, expected: int) -> None:
-    if len(row.cells) != expected:
+def _check_cells(row: Row, expected: int, least: bool) -> None:
+    """Refuse a line of another length; with `least` it may be longer."""
+    if len(row.cells) != expected and not (least and len(row.cells) > expected):
         raise ValueError(f"{len(row.cells)} cells where the header has {expected}; write it again")
 
 

@@ -213,6 +213,7 @@ class ClusterLabeller(Labeller):
         if self.source == "spectrum":
             return spectrum_embeddings(self.channel)
         if self.source == "triplet":
+            log.info("labels: triplet networks of %s are trained first", ", ".join(machines))
             trainers = self._lent()
             by_machine = {
                 machine: trainers.triplet(train, machine, run, f"triplet_{machine}", self.epochs)
@@ -230,6 +231,11 @@ class ClusterLabeller(Labeller):
                 "are of mean spectra (source: spectrum)"
             )
             return spectrum_embeddings(self.channel)
+        log.info(
+            "labels: the network is trained with %d classes of names first, %d epochs, and its "
+            "embeddings are clustered",
+            classes.count, self.epochs,
+        )  # fmt: skip
         return self._trained(train, run, classes, "names", self.epochs)
 
     def _trained(

@@ -67,7 +67,7 @@ LABELLERS: dict[str, type[Labeller]] = {
 }
 
 _FILES = ("checkpoint", "file", "true_labels")
-"""Parameters of classes that are paths of files."""
+"""Parameters of classes that are paths of files, or of folders of tables."""
 
 INPUT_SECONDS = {2020: 11.0, 2021: 10.0, 2022: 10.0, 2023: 18.0, 2024: 12.0, 2025: 12.0}
 """Length of the longest clip of each challenge year: the public toolkit's input length."""
@@ -102,7 +102,7 @@ class Part:
             checked_weights(weights)
         for key in _FILES:
             path = self.parameters.get(key)
-            if isinstance(path, str) and not Path(path).is_file():
+            if isinstance(path, str) and not Path(path).exists():
                 raise UserError(f"{path}: no such file ({key} in the recipe); check the path")
 
 
@@ -503,7 +503,7 @@ def _with_absolute_files(parameters: dict[str, Any], folder: Path) -> dict[str, 
         value = found.get(key)
         if isinstance(value, str) and (key != "weights" or is_path(value)):
             places = [folder / value, Path(value).expanduser()]
-            found[key] = str(next((p for p in places if p.is_file()), places[-1]).absolute())
+            found[key] = str(next((p for p in places if p.exists()), places[-1]).absolute())
     return found
 
 

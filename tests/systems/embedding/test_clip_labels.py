@@ -91,6 +91,17 @@ def test_a_file_may_name_test_clips_too(tmp_path):
     assert read_clip_labels(path, CLIPS[:3], tests) == ["0", "1", "2"]
 
 
+def test_a_folder_of_the_organisers_tables_tells_machine_types_by_their_folders(tmp_path):
+    """Lines about clips that are not at hand count for nothing."""
+    for machine in "ABC":
+        (tmp_path / machine).mkdir()
+        rows = [f"section_00_source_train_normal_{n:04d}_spd_{n % 2},{n}.wav" for n in range(5)]
+        table = tmp_path / machine / "attributes_00_train_correspondence.csv"
+        table.write_text("\n".join(["source_file_name,target_file_name", *rows, ""]))
+    assert read_clip_labels(tmp_path, CLIPS) == ["spd_0", "spd_1", "spd_0"] * 2
+    assert classes(tmp_path) == [0, 1, 0, 2, 3, 2]
+
+
 @pytest.fixture
 def published():
     if not PACK.is_dir():

@@ -27,14 +27,7 @@ backends:
   KNN: {class: knn}
   KMEANS: {class: kmeans, n_clusters: 2}
 """
-NAMES = (
-    "KNN-EPOCH1",
-    "KNN-EPOCH3",
-    "KNN-ENSEMBLE",
-    "KMEANS-EPOCH1",
-    "KMEANS-EPOCH3",
-    "KMEANS-ENSEMBLE",
-)
+NAMES = tuple(f"{a}-{b}" for a in ("KNN", "KMEANS") for b in ("ENSEMBLE", "EPOCH1", "EPOCH3"))
 
 
 @pytest.fixture(scope="module")
