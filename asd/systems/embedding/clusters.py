@@ -41,7 +41,7 @@ from asd.systems.embedding.labellers import (
     numbered,
 )
 from asd.systems.embedding.labels import OneClassError, Part, has_attributes
-from asd.systems.embedding.maps import principal_map, umap_map
+from asd.systems.embedding.maps import check_umap, principal_map, umap_map
 from asd.systems.embedding.sources import encoder_embeddings, spectrum_embeddings
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 Source = Literal["network", "triplet", "encoder", "spectrum"]
 _EPOCHS = {"network": 14, "triplet": 6}
 """Epochs of the published trainings."""
+
+_UMAP_HINT = "or set labels.dimensions to null"
 
 Method = Literal["mixtures", "k_means", "agglomerative"]
 
@@ -158,6 +160,8 @@ class ClusterLabeller(Labeller):
         clustered = self._clustered(train)
         found = Clusters.none(len(train))
         if clustered:
+            if self.dimensions is not None:  # else it would be missed after the network's training
+                check_umap(_UMAP_HINT)
             embed = self._embed(train, run, list(clustered))
             found = self._stage(train, run, self.stage, clustered, embed)
             for number in range(1, self.refine + 1):
@@ -302,8 +306,7 @@ class ClusterLabeller(Labeller):
         if self.dimensions is None:
             return own
         together = np.concatenate([own, tests])
-        hint = "or set labels.dimensions to null"
-        return umap_map(together, seed, dimensions=self.dimensions, hint=hint)[: len(own)]
+        return umap_map(together, seed, dimensions=self.dimensions, hint=_UMAP_HINT)[: len(own)]
 
     def _parted(
         self, rows: NDArray[np.floating], group: tuple[str, str, str], seed: int

@@ -1,6 +1,8 @@
 """Places of embeddings in few dimensions (UMAP)."""
 
+import sys
 import warnings
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -37,12 +39,9 @@ def umap_map(
     """
     if len(embeddings) < max(_FEWEST, dimensions + 2) or _are_alike(embeddings):
         return principal_map(embeddings, dimensions)
-    try:
-        from umap import UMAP  # takes seconds
-    except ImportError:
-        raise UserError(
-            f"umap-learn is not installed; pip install 'asd[umap]'{hint and ', ' + hint}"
-        ) from None
+    check_umap(hint)
+    from umap import UMAP  # takes seconds
+
     neighbours = min(_NEIGHBOURS, len(embeddings) - 1)
     # A spectral start needs more clips than neighbours.
     init = "spectral" if len(embeddings) > 2 * neighbours else "random"
@@ -57,6 +56,24 @@ def umap_map(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it thinks of isolated points
         return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
+
+
+def check_umap(hint: str = "") -> None:
+    """Refuse to go on without umap-learn; `hint` says what else can be done.
+
+    Raises
+    ------
+    UserError
+        It is not installed.
+    """
+    if "umap" in sys.modules:
+        found = sys.modules["umap"] is not None
+    else:
+        found = find_spec("umap") is not None
+    if not found:
+        raise UserError(
+            f"umap-learn is not installed; pip install 'asd[umap]'{hint and ', ' + hint}"
+        )
 
 
 def principal_map(embeddings: NDArray[np.floating], dimensions: int) -> NDArray[np.float64]:

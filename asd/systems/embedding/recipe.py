@@ -103,7 +103,8 @@ class Part:
         for key in _FILES:
             path = self.parameters.get(key)
             if isinstance(path, str) and not Path(path).exists():
-                raise UserError(f"{path}: no such file ({key} in the recipe); check the path")
+                word = "checkpoint" if key == "checkpoint" else f"file ({key} of the recipe)"
+                raise UserError(f"{path}: no such {word}; check the path")
 
 
 @dataclass(frozen=True)
@@ -346,7 +347,8 @@ class TrainingRecipe:
         if self.keep_epochs and max(self.keep_epochs) > self.epochs:
             raise UserError(
                 f"training.keep_epochs: epoch {max(self.keep_epochs)} is not reached in "
-                f"{self.epochs} epochs; set more epochs, or keep others (keep_epochs=[] keeps none)"
+                f"{self.epochs} epochs; set more epochs, or others to keep (--set "
+                "training.keep_epochs=[] keeps none)"
             )
         return tuple(sorted(set(self.keep_epochs)))
 

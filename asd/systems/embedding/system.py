@@ -88,6 +88,7 @@ class EmbeddingSystem(System):
     def check(self) -> None:
         self.parameters.frontend.check()
         self.parameters.labels.check()
+        self.parameters.training.kept_epochs()
 
     def fit(self, train: ClipSet, run: Run) -> None:
         """Train the frontend on the clips of all machine types, then fit each one's backends.

@@ -1,5 +1,6 @@
 """Pseudo labels: classes of clips whose names tell nothing."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +242,15 @@ def test_test_clips_take_part_in_the_map_when_asked(monkeypatch):
         found = labeller.classes(both, MemoryRun(0))
         assert found.numbers.shape == (8,)
     assert sizes == [8, 13]
+
+
+def test_umap_that_is_not_installed_is_missed_before_anything_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    clips, _ = hidden_tones(16, count=8)
+    text = RECIPE.replace("dimensions: null", "dimensions: 2")
+    run = MemoryRun(0, lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(UserError, match=r"pip install 'asd\[umap\]', or set labels.dimensions"):
+        system_of(parse_recipe(text, "mine"), clips, run)
 
 
 def test_wrong_combinations_of_source_and_weights_are_refused_by_the_recipe():
