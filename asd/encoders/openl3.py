@@ -85,7 +85,8 @@ class OpenL3(EncoderNetwork):
         the published front end that takes 10 log10 of amplitudes.)
         """
         windows = _windows(waves)
-        parts = torch.split(windows.flatten(0, 1), self._at_once)
+        # Clip by clip: windows overlap in memory, and those of several would be copied at once.
+        parts = (part for clip in windows for part in torch.split(clip, self._at_once))
         found = [self._log_mels(each) for each in parts]
         return torch.cat(found).view(*windows.shape[:2], _MELS, -1)
 
