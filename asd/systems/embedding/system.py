@@ -24,12 +24,14 @@ from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, resu
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
 from asd.systems.embedding.frontends import Frontend
+from asd.systems.embedding.oversampled_set import cut_or_oversampled
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.references import References
 from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, embed_clips
+from asd.systems.embedding.training_pass import TrainedRows, held_out_by_rows
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class EmbeddingSystem(System):
         self._normal: dict[str, ScoreTable] = {}
         self._references: dict[str, References] = {}
         self._left_out: tuple[str, ...] = ()
+        self._trained_rows: TrainedRows | None = None
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -101,7 +104,9 @@ class EmbeddingSystem(System):
         embeddings = self.embed(train)
         self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
-            self._fit_backends(machine, train.select(members), embeddings[members])
+            rows = self._trained_rows and self._trained_rows.of(members, len(train))
+            self._fit_backends(machine, train.select(members), embeddings[members], rows)
+        self._trained_rows = None
 
     def embed(self, clips: ClipSet) -> NDArray[np.float32]:
         """Embeddings of clips, shape (clips, dim).
@@ -367,23 +372,41 @@ class EmbeddingSystem(System):
             self.parameters.augmentation,
             seed=run.seed,
             device=self.torch_device,
+            keeps_last_pass=self.parameters.references == "training_pass",
         )
         stage = run.stage(MAIN_STAGE, self.parameters.epochs)
         resume_stage(stage, training.load_snapshot)
         heard = Waveform(self.parameters.channel)
-        data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
+        clips = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
+        data = cut_or_oversampled(clips, self.parameters, self._sample_rate_hz, run.seed)
 
         def report(epoch: Epoch) -> None:
             _check_finite(epoch)
             stage.report(epoch)
 
         training.run(data, report)
+        if training.last_pass is not None:
+            self._trained_rows = training.last_pass.rows()
         return training.frontend
 
-    def _fit_backends(self, machine: str, clips: ClipSet, embeddings: NDArray[np.float32]) -> None:
+    def _fit_backends(
+        self,
+        machine: str,
+        clips: ClipSet,
+        embeddings: NDArray[np.float32],
+        rows: TrainedRows | None = None,
+    ) -> None:
+        """Fit a machine type's backends to its clips, or to `rows` that were trained on."""
         is_target, section = clips.is_target, clips.sections
         self._references[machine] = References.of(clips.clips, embeddings)
         self._backends[machine] = self._new_backends()
+        if rows is not None:
+            with _where(machine, "references: training_pass"):
+                rows.fit(self._backends[machine], clips.clips)
+                self._normal[machine] = held_out_by_rows(
+                    self._new_backends, clips.clips, embeddings, rows
+                )
+            return
         for name, backend in self._backends[machine].items():
             with _where(machine, name):
                 backend.fit(embeddings, is_target, section)
