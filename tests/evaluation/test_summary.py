@@ -269,6 +269,7 @@ def test_official_score_over_seeds(tmp_path):
     assert float(row["total std"]) == pytest.approx(statistics.stdev(totals))
     assert row["valve"] == row["valve std"] == ""
     assert "baseline_MSE  official score" in format_summary(summary)
+    assert "own domain" not in format_summary(summary)  # no anomalous clip of the target domain
 
 
 def test_official_scores_as_markdown(tmp_path):
