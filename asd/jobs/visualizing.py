@@ -24,12 +24,18 @@ _ALIKE = 1e-6  # directions that differ by less are equal in float32
 
 
 def visualize(
-    file: Path, out: Path, method: Method, results: Path | None = None, seed: int = 0
+    file: Path,
+    out: Path,
+    method: Method,
+    results: Path | None = None,
+    seed: int = 0,
+    interactive: bool = False,
 ) -> list[Path]:
     """Draw a map and score histograms of every machine type.
 
     <out>/<machine>_<method>.png    the map by domain, by attributes, and normal or anomalous
     <out>/<machine>_scores.png      histograms of the labelled test clips' scores
+    <out>/maps_<method>.html        if `interactive`: maps of all machine types in three dimensions
 
     Parameters
     ----------
@@ -41,6 +47,8 @@ def visualize(
         Result folder whose score files are drawn; None scores the embeddings with all backends.
     seed
         Random seed of the maps.
+    interactive
+        Whether there are maps in three dimensions, too.
 
     Returns
     -------
@@ -50,12 +58,15 @@ def visualize(
     Raises
     ------
     UserError
-        The file can't be read, UMAP is not installed, there are too few clips, or no score file
-        belongs to them.
+        The file can't be read, UMAP or plotly is not installed, there are too few clips, or no
+        score file belongs to them.
     """
     from asd.report.embeddings import embedding_map, score_histograms  # slow to import
+    from asd.report.interactive import PlacedClips, check_plotly, write_maps
     from asd.report.page import save_figure
 
+    if interactive:
+        check_plotly()
     clips = _with_direction(load_embeddings(file))
     machines = list(dict.fromkeys(clips.machine.tolist()))
     by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
@@ -63,13 +74,15 @@ def visualize(
     # All is computed before the first picture: what fails leaves nothing behind.
     scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
     points = {m: _project(m, own, method, seed) for m, own in by_machine.items()}
+    placed = {}
+    if interactive:
+        placed = {
+            m: PlacedClips(_project(m, own, method, seed, 3), own.file_name.tolist(), _kinds(own))
+            for m, own in by_machine.items()
+        }
     paths = []
     for machine, own in by_machine.items():
-        kinds = {
-            "domain": own.domain.tolist(),
-            "attributes": own.attributes.tolist(),
-            "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
-        }
+        kinds = _kinds(own)
         paths.append(out / f"{machine}_{method}.png")
         title = f"{machine}: {_NAMES[method]} of {file.name}"
         save_figure(embedding_map(points[machine], kinds, title), paths[-1])
@@ -80,8 +93,20 @@ def visualize(
             title = f"{machine}: scores of {file.name}"
             figure = score_histograms(scores[machine], is_anomaly, is_target, title)
             save_figure(figure, paths[-1])
+    if placed:
+        paths.append(out / f"maps_{method}.html")
+        write_maps(paths[-1], placed, f"{_NAMES[method]} of {file.name}")
     log.info("%d pictures: %s", len(paths), out)
     return paths
+
+
+def _kinds(own: EmbeddedClips) -> dict[str, list[str]]:
+    """The ways in which a map tells clips apart -> what each clip is."""
+    return {
+        "domain": own.domain.tolist(),
+        "attributes": own.attributes.tolist(),
+        "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
+    }
 
 
 def _with_direction(clips: EmbeddedClips) -> EmbeddedClips:
@@ -97,15 +122,19 @@ def _with_direction(clips: EmbeddedClips) -> EmbeddedClips:
     return clips.select(~is_zero)
 
 
-def _project(machine: str, own: EmbeddedClips, method: Method, seed: int) -> NDArray[np.float64]:
+def _project(
+    machine: str, own: EmbeddedClips, method: Method, seed: int, dimensions: int = 2
+) -> NDArray[np.float64]:
     try:
-        return project(own.embeddings, method, seed)
+        return project(own.embeddings, method, seed, dimensions)
     except UserError as error:
         raise UserError(f"{machine}: {error}") from None
 
 
-def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> NDArray[np.float64]:
-    """Places of embeddings in the plane, shape (clips, 2).
+def project(
+    embeddings: NDArray[np.float32], method: Method, seed: int = 0, dimensions: int = 2
+) -> NDArray[np.float64]:
+    """Places of embeddings in the plane, or in space, shape (clips, dimensions).
 
     Raises
     ------
@@ -120,16 +149,16 @@ def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> N
     if np.ptp(embeddings, axis=0).max() < _ALIKE:
         raise UserError("all embeddings are alike, there is nothing to map; look at the training")
     if method == "umap":
-        return _umap(embeddings, seed)
+        return _umap(embeddings, seed, dimensions)
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    init = "pca" if embeddings.shape[1] > 1 else "random"
-    model = TSNE(perplexity=perplexity, metric="cosine", init=init, random_state=seed)
+    init = "pca" if embeddings.shape[1] >= dimensions else "random"
+    model = TSNE(dimensions, perplexity=perplexity, metric="cosine", init=init, random_state=seed)
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 
-def _umap(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+def _umap(embeddings: NDArray[np.float32], seed: int, dimensions: int) -> NDArray[np.float64]:
     try:
         from umap import UMAP
     except ImportError:
@@ -140,7 +169,14 @@ def _umap(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
     neighbours = min(15, len(embeddings) - 1)
     # A spectral start needs more clips than dimensions; with a seed UMAP runs on one thread.
     init = "spectral" if len(embeddings) > 2 * neighbours else "random"
-    model = UMAP(n_neighbors=neighbours, metric="cosine", init=init, random_state=seed, n_jobs=1)
+    model = UMAP(
+        n_neighbors=neighbours,
+        n_components=dimensions,
+        metric="cosine",
+        init=init,
+        random_state=seed,
+        n_jobs=1,
+    )
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 
