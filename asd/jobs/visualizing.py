@@ -11,6 +11,7 @@ from asd.backends import BACKENDS, make_backend
 from asd.errors import UserError
 from asd.evaluation.records import TestRecord, read_records
 from asd.evaluation.results import read_scores
+from asd.jobs.class_confusion import class_confusion
 from asd.jobs.embeddings import EmbeddedClips, load_embeddings
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,13 @@ def visualize(
     results: Path | None = None,
     seed: int = 0,
     interactive: bool = False,
+    classes: bool = False,
 ) -> list[Path]:
     """Draw a map and score histograms of every machine type.
 
     <out>/<machine>_<method>.png    the map by domain, by attributes, and normal or anomalous
     <out>/<machine>_scores.png      histograms of the labelled test clips' scores
+    <out>/classes.png               if `classes`: which classes are mistaken for which
     <out>/maps_<method>.html        if `interactive`: maps of all machine types in three dimensions
 
     Parameters
@@ -49,6 +52,8 @@ def visualize(
         Random seed of the maps.
     interactive
         Whether there are maps in three dimensions, too.
+    classes
+        Whether there is a picture of the confusion of classes, see `class_confusion`.
 
     Returns
     -------
@@ -61,6 +66,7 @@ def visualize(
         The file can't be read, UMAP or plotly is not installed, there are too few clips, or no
         score file belongs to them.
     """
+    from asd.report.confusion import confusion_plot
     from asd.report.embeddings import embedding_map, score_histograms  # slow to import
     from asd.report.interactive import PlacedClips, check_plotly, write_maps
     from asd.report.page import save_figure
@@ -68,6 +74,7 @@ def visualize(
     if interactive:
         check_plotly()
     clips = _with_direction(load_embeddings(file))
+    confusion = class_confusion(clips) if classes else None
     machines = list(dict.fromkeys(clips.machine.tolist()))
     by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
     tested = {machine: _tested(own) for machine, own in by_machine.items()}
@@ -93,6 +100,10 @@ def visualize(
             title = f"{machine}: scores of {file.name}"
             figure = score_histograms(scores[machine], is_anomaly, is_target, title)
             save_figure(figure, paths[-1])
+    if confusion is not None:
+        paths.append(out / "classes.png")
+        title = f"classes told apart by the nearest class mean: {file.name}"
+        save_figure(confusion_plot(confusion.classes, confusion.counts, title), paths[-1])
     if placed:
         paths.append(out / f"maps_{method}.html")
         write_maps(paths[-1], placed, f"{_NAMES[method]} of {file.name}")

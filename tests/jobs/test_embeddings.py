@@ -254,9 +254,10 @@ def test_strange_names_come_into_the_pictures(stored, tmp_path, asd):
 
 def test_interactive_maps_are_one_page_of_their_own(stored, tmp_path, asd):
     pytest.importorskip("plotly")
-    outcome = asd("visualize", stored, "--out", tmp_path, "--interactive")
+    outcome = asd("visualize", stored, "--out", tmp_path, "--interactive", "--classes")
     assert outcome.status == 0, outcome.err
     page = tmp_path / "maps_tsne.html"
+    assert (tmp_path / "classes.png").is_file()
     assert outcome.out.split()[-1] == str(page)
     text = page.read_text(encoding="utf-8")
     assert '<script src="' not in text  # nothing is fetched
