@@ -27,7 +27,7 @@ def confusion_plot(
     counts
         Kind of clips -> clips of each class (row) that are taken for each (column).
     """
-    figure = new_figure(9.0, title)
+    figure = new_figure(7.5, title)
     panels = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
     colours = LinearSegmentedColormap.from_list("shares", ["white", DARK])
     for axes, (kind, found) in zip(panels, counts.items(), strict=True):
@@ -35,7 +35,9 @@ def confusion_plot(
         shares = np.divide(found, total, out=np.zeros(found.shape), where=total > 0)
         image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         right = np.trace(found) / max(1, found.sum())
-        axes.set_title(f"{kind}: {100 * right:.0f} % of {found.sum()} right", fontsize=TEXT_SIZE)
+        axes.set_title(
+            f"{kind} clips\n{100 * right:.0f} % of {found.sum()} right", fontsize=TEXT_SIZE
+        )
         _name_classes(axes, classes)
     panels[0].set_ylabel("class", fontsize=TEXT_SIZE)
     for axes in panels:

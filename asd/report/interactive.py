@@ -24,6 +24,9 @@ _SYMBOLS = (
 
 _OTHERS = "others"
 
+_CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
+"""Without the button that uploads the clips' names and places."""
+
 
 @dataclass(frozen=True)
 class PlacedClips:
@@ -100,7 +103,7 @@ def write_maps(path: Path, machines: Mapping[str, PlacedClips], title: str) -> N
         legend={"itemsizing": "constant"},
         margin={"l": 0, "r": 0, "b": 0, "t": 50},
     )
-    page = figure.to_html(include_plotlyjs=True, div_id="map", config={"displaylogo": False})
+    page = figure.to_html(include_plotlyjs=True, div_id="map", config=_CONFIG)
     write_text(path, page)
 
 
