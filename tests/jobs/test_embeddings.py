@@ -277,9 +277,9 @@ def test_plotly_may_be_missing(stored, tmp_path, asd, monkeypatch):
     assert not (tmp_path / "maps").exists()
 
 
-def test_names_are_no_code_in_interactive_maps(tmp_path):
+@pytest.mark.parametrize("name", ["</script><script>alert(1)</script>", "_two\n \udce9", ""])
+def test_names_are_no_code_in_interactive_maps(tmp_path, name):
     pytest.importorskip("plotly")
-    name = "</script><script>alert(1)</script>"
     clips = PlacedClips(np.zeros((2, 3)), [name, "b"], {"domain": [name, "source"]})
     write_maps(tmp_path / "map.html", {name: clips}, name)
     assert "<script>alert" not in (tmp_path / "map.html").read_text(encoding="utf-8")

@@ -19,8 +19,8 @@ Pieces = Callable[[Tensor, int, int], Tensor]
 """Samples of rows: (row numbers, first sample, samples) -> shape (rows, samples)."""
 
 _ROWS_AT_ONCE = 1024
-_VALUES_AT_ONCE = 2**24
-"""Samples that are held at a time where neighbours are looked for: 64 MB."""
+_VALUES_AT_ONCE = 2**22
+"""Samples that are held at a time where neighbours are looked for: 16 MB."""
 
 
 @dataclass(frozen=True)
