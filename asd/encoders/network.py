@@ -65,9 +65,14 @@ class EncoderNetwork(nn.Module, ABC):
         """Samples of the longest clip; None where there is no limit."""
         return None
 
-    @abstractmethod
+    @torch.no_grad()
     def time_steps(self, samples: int) -> int:
-        """Tokens one after the other that a clip of so many samples gives, in each band."""
+        """Tokens one after the other that a clip of so many samples gives, in each band.
+
+        Found by trying; networks that know better say so.
+        """
+        silence = torch.zeros(1, samples, device=next(self.parameters()).device)
+        return self(self.features(silence)).tokens.shape[1]  # type: ignore[no-any-return]
 
     @property
     def has_class_token(self) -> bool:

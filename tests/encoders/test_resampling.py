@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asd.encoders.checkpoint import read_network
+from asd.encoders.network import EncoderNetwork
 from asd.encoders.resampling import resampled, resampled_length
 
 
@@ -32,3 +33,4 @@ def test_the_number_of_tokens_is_known_beforehand(tiny_encoders, kind, seconds):
     with torch.no_grad():
         grid = network(network.features(torch.zeros(1, samples)))
     assert grid.tokens.shape[1:3] == (network.time_steps(samples), network.bands)
+    assert EncoderNetwork.time_steps(network, samples) == network.time_steps(samples)
