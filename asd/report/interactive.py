@@ -24,7 +24,7 @@ _SYMBOLS = (
 
 _OTHERS = "others"
 
-_CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
+_CONFIG = {"displaylogo": False, "showSendToCloud": False}
 """Without the button that uploads the clips' names and places."""
 
 
