@@ -15,7 +15,12 @@ from asd.clips import LABELS
 from asd.config import load_config
 from asd.detector import Detector
 from asd.errors import UserError
-from asd.evaluation.metrics import arithmetic_mean, official_mean, official_score
+from asd.evaluation.metrics import (
+    arithmetic_mean,
+    official_mean,
+    official_score,
+    own_domain_mean,
+)
 from asd.evaluation.results import ResultTable, result_table, section_scores
 from asd.extensions import absolute_reference
 from asd.jobs.data import machine_clips
@@ -289,6 +294,10 @@ class Evaluation:
     official
         Score -> machine type -> official score by the year's rule; of several machine types also
         their mean, as "all".
+    own_domain
+        Score -> harmonic mean over machine types of AUC of either domain's own clips, and pAUC of
+        all: not the official rule, but what some systems are published with. nan where a domain
+        has no normal or no anomalous clip.
 
     Examples
     --------
@@ -303,6 +312,7 @@ class Evaluation:
 
     tables: Mapping[tuple[str, str], ResultTable]
     official: Mapping[str, Mapping[str, float]]
+    own_domain: Mapping[str, float]
 
     def metric(self, name: str, machine: str, score: str) -> float:
         """Mean of a metric such as "AUC (source)" over the sections that have it; else nan."""
@@ -359,15 +369,18 @@ def evaluate(
     rule = load_year(challenge or "DCASE2026T2").official_score
     tables: dict[tuple[str, str], ResultTable] = {}
     official: dict[str, dict[str, float]] = {}
+    domains: dict[str, list[Mapping[str, float]]] = {}
     for machine, own in scores.by_machine():
         for score in own.columns:
             table, parts = result_table(section_scores(own, score), max_fpr, f"{machine} {score}")
             tables[machine, score] = table
             official.setdefault(score, {})[machine] = official_score(rule, list(parts.values()))
+            domains.setdefault(score, []).extend(parts.values())
     for by_machine in official.values():
         if len(by_machine) > 1:
             by_machine["all"] = official_mean(rule, list(by_machine.values()))
-    return Evaluation(tables, official)
+    own_domain = {score: own_domain_mean(parts) for score, parts in domains.items()}
+    return Evaluation(tables, official, own_domain)
 
 
 def _as_yaml(value: Any) -> str:

@@ -1,12 +1,12 @@
 """Log-mel spectrograms, equal to the public baseline's."""
 
 import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asd.audio.mel import hann_window, mel_filters
 from asd.errors import UserError
 
 _FLOOR = float(np.finfo(np.float64).eps)
@@ -68,12 +68,9 @@ class LogMel:
     """
 
     def __init__(self, parameters: LogMelParameters, sample_rate_hz: int) -> None:
-        import librosa  # takes a second, which only those who compute features should pay
-
         p = parameters
-        window = librosa.filters.get_window("hann", p.win_length or p.n_fft, fftbins=True)
         self.parameters = parameters
-        self._window = librosa.util.pad_center(window, size=p.n_fft)
+        self._window = hann_window(p.win_length or p.n_fft, p.n_fft)
         self._mel = _mel_filters(p, sample_rate_hz)
 
     @property
@@ -114,14 +111,9 @@ class LogMel:
 
 def _mel_filters(p: LogMelParameters, sample_rate_hz: int) -> NDArray[np.float32]:
     """Mel filters of shape (mels, n_fft // 2 + 1)."""
-    import librosa
-
     _check_bands(p, sample_rate_hz / 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty bands, which are told below
-        filters: NDArray[np.float32] = librosa.filters.mel(
-            sr=sample_rate_hz, n_fft=p.n_fft, n_mels=p.n_mels, fmin=p.fmin, fmax=p.fmax
-        )
+    highest = sample_rate_hz / 2 if p.fmax is None else p.fmax
+    filters = mel_filters(sample_rate_hz, p.n_fft, p.n_mels, p.fmin, highest)
     if empty := int(np.sum(~filters.any(axis=1))):
         log.warning(
             "%d of %d mel bands lie between two frequencies of the Fourier transform and stay "

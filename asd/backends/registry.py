@@ -12,6 +12,7 @@ from asd.backends.mahalanobis import Mahalanobis
 from asd.backends.mem_mixup import MemMixup
 from asd.backends.pca_residual import PcaResidual
 from asd.backends.rescale import RescaledKnn
+from asd.backends.standardised import StandardisedKnn
 from asd.errors import UserError
 from asd.extensions import entry_points_of, is_reference, load_class
 from asd.words import closest
@@ -20,6 +21,7 @@ SINGLE: dict[str, type[Backend]] = {
     "knn": Knn,
     "kmeans": KMeans,
     "rescaled_knn": RescaledKnn,
+    "standardised_knn": StandardisedKnn,
     "beam": Beam,
     "domain_scaled_knn": DomainScaledKnn,
     "mem_mixup": MemMixup,

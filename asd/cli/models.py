@@ -269,12 +269,19 @@ def _add_visualize(commands: Any) -> None:
                          help="result folder to take the scores of asd test from")  # fmt: skip
     command.add_argument("--map_seed", type=int, default=0, metavar="INT",
                          help="random seed of the maps (default: 0)")  # fmt: skip
+    command.add_argument("--classes", action="store_true",
+                         help="also a picture of which classes (machine type, section, domain, "
+                         "attributes) are mistaken for which")  # fmt: skip
+    command.add_argument("--interactive", action="store_true",
+                         help="maps in three dimensions too, in one HTML file; needs the extra "
+                         "asd[interactive]")  # fmt: skip
 
 
 def _visualize(args: argparse.Namespace) -> None:
     from asd.jobs.visualizing import visualize
 
-    for path in visualize(args.file, args.out, args.method, args.results, args.map_seed):
+    given = args.file, args.out, args.method, args.results, args.map_seed
+    for path in visualize(*given, interactive=args.interactive, classes=args.classes):
         print(path)
 
 

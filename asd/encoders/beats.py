@@ -124,6 +124,9 @@ class Beats(EncoderNetwork):
     def shortest(self) -> int:
         return filterbank.FRAME + (self.sizes.patch - 1) * filterbank.SHIFT
 
+    def time_steps(self, samples: int) -> int:
+        return filterbank.frame_count(samples) // self.sizes.patch
+
     @torch.no_grad()
     def features(self, waves: Tensor) -> Tensor:
         """Normalised log-mel frames, shape (clips, frames, 128)."""
@@ -185,6 +188,8 @@ class _Layers(nn.Module):
 
     def _bias(self, x: Tensor) -> Tensor:
         """Position bias of all heads, shape (heads, tokens, tokens)."""
+        if self.bias.weight.requires_grad:  # it is learned: there is nothing to keep
+            return self._new_bias(x)
         count = x.shape[1]
         found = self._table
         if (
@@ -194,15 +199,17 @@ class _Layers(nn.Module):
             or (found.device != x.device)
         ):
             with torch.no_grad():
-                places = torch.arange(count)
-                numbers = relative_buckets(
-                    places[None, :] - places[:, None],
-                    self.bias.num_embeddings,
-                    self.settings.max_distance,
-                )
-                found = self.bias(numbers.to(x.device)).permute(2, 0, 1).contiguous().to(x.dtype)
+                found = self._new_bias(x)
             self._table = found
         return found
+
+    def _new_bias(self, x: Tensor) -> Tensor:
+        places = torch.arange(x.shape[1])
+        numbers = relative_buckets(
+            places[None, :] - places[:, None], self.bias.num_embeddings, self.settings.max_distance
+        )
+        found: Tensor = self.bias(numbers.to(x.device)).permute(2, 0, 1)
+        return found.contiguous().to(x.dtype)
 
 
 class _Layer(nn.Module):

@@ -50,6 +50,7 @@ class Eat(EncoderNetwork):
     kind: ClassVar[str] = "EAT"
     rate_hz: ClassVar[int] = filterbank.RATE_HZ
     adapted: ClassVar[tuple[str, ...]] = ("qkv",)
+    fixed: ClassVar[tuple[str, ...]] = ("positions",)
 
     def __init__(
         self, weights: Mapping[str, Tensor], heads: int | None, epsilon: float = 1e-6
@@ -80,6 +81,10 @@ class Eat(EncoderNetwork):
     @property
     def has_class_token(self) -> bool:
         return True
+
+    def time_steps(self, samples: int) -> int:
+        frames = filterbank.frame_count(samples)
+        return (frames + -frames % _FRAMES_OF) // self.patch
 
     @torch.no_grad()
     def features(self, waves: Tensor) -> Tensor:

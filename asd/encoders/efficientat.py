@@ -29,6 +29,7 @@ _BLOCKS = (  # stride, and whether the activation is hard-swish
 )  # fmt: skip
 _NORM_EPSILON = 1e-3
 _LAST = len(_BLOCKS) + 1
+_TOTAL_STRIDE = 32
 _EXCITE = "conc_se_layers.0"
 
 Activation = Callable[..., Tensor]
@@ -61,7 +62,7 @@ class EfficientAt(EncoderNetwork):
             for number, (stride, is_swish) in enumerate(_BLOCKS, start=1)
         ]
         head = _Convolution(weights, f"features.{_LAST}", activation=hardswish)
-        super().__init__(head.conv.out_channels, _MELS // 32, _LAST + 1)
+        super().__init__(head.conv.out_channels, _MELS // _TOTAL_STRIDE, _LAST + 1)
         self.maps = nn.ModuleList([stem, *blocks, head])
         window = torch.hann_window(_WINDOW, periodic=False)
         side = (_TRANSFORM - _WINDOW) // 2
@@ -71,6 +72,10 @@ class EfficientAt(EncoderNetwork):
     @property
     def shortest(self) -> int:
         return _TRANSFORM // 2 + 2  # the ends are mirrored, after a sample went to pre-emphasis
+
+    def time_steps(self, samples: int) -> int:
+        frames = 1 + (samples - 1) // _HOP  # pre-emphasis takes a sample
+        return -(-frames // _TOTAL_STRIDE)
 
     @torch.no_grad()
     def features(self, waves: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import linear
+
+from asd.encoders.network import dropped_out
 
 
 class LoraLinear(nn.Module):
@@ -17,10 +19,18 @@ class LoraLinear(nn.Module):
 
     A, of shape (rank, inputs), begins uniform within 1 / sqrt(inputs); B, (outputs, rank), with
     zeros: at first the layer is the frozen one.
+
+    Parameters
+    ----------
+    dropout
+        Probability with which, in training, A hears nothing of a value of x.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
+        self.generator: Generator | None = None
+        """What dropout draws from, on the CPU; None is torch's own."""
         self.base = base.requires_grad_(False)
         self.scale = alpha / rank
         self.lora_a = nn.Parameter(torch.empty(rank, base.in_features))
@@ -28,7 +38,8 @@ class LoraLinear(nn.Module):
         nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        added = linear(linear(x, self.lora_a), self.lora_b)
+        heard = dropped_out(x, self.dropout if self.training else 0.0, self.generator)
+        added = linear(linear(heard, self.lora_a), self.lora_b)
         return torch.add(self.base(x), added, alpha=self.scale)
 
     def merged(self) -> nn.Linear:
@@ -41,7 +52,9 @@ class LoraLinear(nn.Module):
         return plain.to(self.base.weight)
 
 
-def add_lora(network: nn.Module, ends: Sequence[str], rank: int, alpha: float) -> int:
+def add_lora(
+    network: nn.Module, ends: Sequence[str], rank: int, alpha: float, dropout: float = 0.0
+) -> int:
     """Put LoRA beside the linear layers whose names end so; all else of the network is frozen.
 
     Returns
@@ -57,5 +70,5 @@ def add_lora(network: nn.Module, ends: Sequence[str], rank: int, alpha: float) -
     ]
     for name, module in found:
         parent, _, own = name.rpartition(".")
-        setattr(network.get_submodule(parent), own, LoraLinear(module, rank, alpha))
+        setattr(network.get_submodule(parent), own, LoraLinear(module, rank, alpha, dropout))
     return len(found)

@@ -42,6 +42,8 @@ class EncoderNetwork(nn.Module, ABC):
     """Sampling rate of its input."""
     adapted: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of the linear layers that LoRA adapts."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that stay as they are where all others are trained."""
     gains_from_bfloat16: ClassVar[bool] = True
     """Whether it is faster in bfloat16, and as good: "auto" takes float32 where it is not."""
     has_inner_class_tokens: ClassVar[bool] = True
@@ -62,6 +64,15 @@ class EncoderNetwork(nn.Module, ABC):
     def longest(self) -> int | None:
         """Samples of the longest clip; None where there is no limit."""
         return None
+
+    @torch.no_grad()
+    def time_steps(self, samples: int) -> int:
+        """Tokens one after the other that a clip of so many samples gives, in each band.
+
+        Found by trying; networks that know better say so.
+        """
+        silence = torch.zeros(1, samples, device=next(self.parameters()).device)
+        return self(self.features(silence)).tokens.shape[1]  # type: ignore[no-any-return]
 
     @property
     def has_class_token(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
@@ -84,7 +85,8 @@ class OpenL3(EncoderNetwork):
         the published front end that takes 10 log10 of amplitudes.)
         """
         windows = _windows(waves)
-        parts = torch.split(windows.flatten(0, 1), self._at_once)
+        # Clip by clip: windows overlap in memory, and those of several would be copied at once.
+        parts = (part for clip in windows for part in torch.split(clip, self._at_once))
         found = [self._log_mels(each) for each in parts]
         return torch.cat(found).view(*windows.shape[:2], _MELS, -1)
 
@@ -154,9 +156,13 @@ def _check_filters(stored: Tensor | None) -> None:
 
 @lru_cache(maxsize=1)
 def _filters() -> Tensor:
-    """Mel filters, shape (128, 1025)."""
-    import librosa  # takes a while
+    """Mel filters, shape (128, 1025): triangles linear in Hz, of sum 1, on the HTK mel scale.
 
-    return torch.from_numpy(
-        librosa.filters.mel(sr=OpenL3.rate_hz, n_fft=_TRANSFORM, n_mels=_MELS, htk=True, norm=1)
-    )
+    m = 2595 log10(1 + f / 700).
+    """
+    highest = 2595 * np.log10(1 + OpenL3.rate_hz / 2 / 700)
+    corners = 700 * (10 ** (np.linspace(0, highest, _MELS + 2) / 2595) - 1)
+    away = np.subtract.outer(corners, np.fft.rfftfreq(_TRANSFORM, 1 / OpenL3.rate_hz))
+    widths = np.diff(corners)[:, None]
+    triangles = np.minimum(-away[:-2] / widths[:-1], away[2:] / widths[1:]).clip(min=0)
+    return torch.from_numpy(triangles / triangles.sum(axis=1, keepdims=True)).float()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from asd.audio.mel import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
 
 _TRANSFORM, _HOP, _MELS = 1024, 320, 64
@@ -149,10 +150,4 @@ def _check_filters(stored: Tensor | None) -> None:
 @lru_cache(maxsize=1)
 def _filters() -> Tensor:
     """Mel filters, shape (64, 513)."""
-    import librosa  # takes a while
-
-    return torch.from_numpy(
-        librosa.filters.mel(
-            sr=Cnn14.rate_hz, n_fft=_TRANSFORM, n_mels=_MELS, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ
-        )
-    )
+    return torch.from_numpy(mel_filters(Cnn14.rate_hz, _TRANSFORM, _MELS, _LOWEST_HZ, _HIGHEST_HZ))

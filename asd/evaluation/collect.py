@@ -26,6 +26,8 @@ class MachineResults:
     `metrics` are those of SUMMARY_METRICS that the result files have; `values` has shape
     (seeds, sections, metrics), with the sections of the catalog, nan where there is no result.
     `official` has shape (seeds,): the year's official score, nan where it can't be computed.
+    `domains` holds the metrics that it is made of, for each seed those of each section; none where
+    a section lacks a result.
     """
 
     seeds: tuple[int, ...]
@@ -33,6 +35,7 @@ class MachineResults:
     metrics: tuple[str, ...]
     values: FloatArray
     official: FloatArray
+    domains: tuple[tuple[Mapping[str, float], ...], ...] = ()
 
     def pooled(self, metric: str) -> FloatArray:
         """All values of a metric, (seeds * sections,); empty if there is no such metric."""
@@ -45,7 +48,7 @@ class MachineResults:
         kept = [i for i, seed in enumerate(self.seeds) if seed in seeds]
         return MachineResults(
             tuple(self.seeds[i] for i in kept), self.sections, self.metrics,
-            self.values[kept], self.official[kept],
+            self.values[kept], self.official[kept], tuple(self.domains[i] for i in kept),
         )  # fmt: skip
 
 
@@ -166,8 +169,12 @@ def _read_machine(
         if own and lost:
             where = f"{system}, {records[0].machine}, seed {seeds[i]}"
             _log.warning("%s: no results of section %s; left empty", where, ", ".join(lost))
-    official = [_official(own, sections, challenge) for own in chosen]
-    return MachineResults(seeds, sections, metrics, values, np.array(official, dtype=np.float64))
+    domains = tuple(_domains(own, sections) for own in chosen)
+    rule = challenge.official_score
+    official = [official_score(rule, own) if own else np.nan for own in domains]
+    return MachineResults(
+        seeds, sections, metrics, values, np.array(official, dtype=np.float64), domains
+    )
 
 
 def by_section(records: list[TestRecord], sections: Iterable[str]) -> dict[str, TestRecord]:
@@ -194,11 +201,10 @@ def _row(record: TestRecord, section: str, metrics: tuple[str, ...]) -> FloatArr
     return np.array([named.get(metric, np.nan) for metric in metrics])
 
 
-def _official(
-    chosen: Mapping[str, TestRecord], sections: tuple[str, ...], challenge: Challenge
-) -> float:
-    """The official score; nan if a section lacks a result."""
+def _domains(
+    chosen: Mapping[str, TestRecord], sections: tuple[str, ...]
+) -> tuple[Mapping[str, float], ...]:
+    """What the official score is made of, of each section; none if one lacks a result."""
     if any(section not in chosen for section in sections):
-        return float("nan")
-    metrics = [dict(chosen[section].official[section]) for section in sections]
-    return official_score(challenge.official_score, metrics)
+        return ()
+    return tuple(dict(chosen[section].official[section]) for section in sections)

@@ -203,6 +203,25 @@ def official_score(rule: OfficialScore, sections: Sequence[Mapping[str, float]])
     return float("nan") if np.isnan(values).any() else official_mean(rule, values)
 
 
+OWN_DOMAIN_METRICS = ("s_auc", "t_auc", "mix_pauc")
+
+
+def own_domain_mean(sections: Iterable[Mapping[str, float]]) -> float:
+    """Harmonic mean over sections of AUC of either domain's own clips, and pAUC of all.
+
+    khoaphamanh/DCASE2024 states it for the development data of 2024, where it is of 21 values
+    (seven machine types of one section). Not the official rule, whose AUC of a domain takes the
+    anomalies of both.
+
+    Parameters
+    ----------
+    sections
+        `domain_metrics` of every section of every machine type; nan where one of the metrics is.
+    """
+    values = [section.get(name, np.nan) for section in sections for name in OWN_DOMAIN_METRICS]
+    return float("nan") if np.isnan(values).any() else harmonic_mean(values)
+
+
 def official_mean(rule: OfficialScore, values: Iterable[float]) -> float:
     """The year's kind of mean, over machine types for the total."""
     return arithmetic_mean(values) if rule.mean == "arithmetic" else harmonic_mean(values)

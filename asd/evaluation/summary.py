@@ -27,6 +27,7 @@ from asd.evaluation.metrics import (
     arithmetic_mean,
     harmonic_mean,
     official_mean,
+    own_domain_mean,
     sample_std,
 )
 from asd.evaluation.results import MEAN_ROWS, ResultName
@@ -77,12 +78,15 @@ class OfficialScores:
         Names of the columns after the first, which is the total.
     mean, std
         Arithmetic mean and sample standard deviation, shape (systems, 1 + machines).
+    own_domain
+        Mean over seeds of `own_domain_mean`, shape (systems,); nan where there is one domain.
     """
 
     systems: tuple[str, ...]
     machines: tuple[str, ...]
     mean: FloatArray
     std: FloatArray
+    own_domain: FloatArray
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ class OfficialScores:
         rows = np.flatnonzero(has_result.any(axis=1) | ~has_result.any())
         return OfficialScores(
             tuple(self.systems[i] for i in rows), tuple(self.columns[i] for i in kept[1:]),
-            self.mean[np.ix_(rows, kept)], self.std[np.ix_(rows, kept)],
+            self.mean[np.ix_(rows, kept)], self.std[np.ix_(rows, kept)], self.own_domain[rows],
         )  # fmt: skip
 
 
@@ -270,16 +274,24 @@ def official_scores(summary: Summary) -> OfficialScores:
     shape = len(summary.systems), 1 + len(machines)
     mean = np.array([[arithmetic_mean(seeds) for seeds in row] for row in samples]).reshape(shape)
     std = np.array([[sample_std(seeds) for seeds in row] for row in samples]).reshape(shape)
-    return OfficialScores(tuple(system.name for system in summary.systems), machines, mean, std)
+    own = np.array([arithmetic_mean(_own_domain(summary, each)) for each in summary.systems])
+    names = tuple(system.name for system in summary.systems)
+    return OfficialScores(names, machines, mean, std, own)
 
 
 def official_rows(summary: Summary) -> list[list[str]]:
-    """Header and one row per system of `official_scores`: total, machine types, their std."""
+    """Header and one row per system of `official_scores`: total, machine types, their std.
+
+    Where there are two domains, "own domain" is last.
+    """
     scores = official_scores(summary)
     machines = scores.machines
     rows = [["System", "total", "total std", *machines, *(f"{m} std" for m in machines)]]
     for name, mean, std in zip(scores.systems, scores.mean, scores.std, strict=True):
         rows.append([name, *cells([mean[0], std[0], *mean[1:], *std[1:]])])
+    if not np.isnan(scores.own_domain).all():
+        column = ["own domain", *cells(scores.own_domain)]
+        rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     return rows
 
 
@@ -310,10 +322,25 @@ def _by_seed(system: SystemResults, machine: str) -> dict[int, float]:
     return {seed: score for seed, score in pairs if not np.isnan(score)}
 
 
+def _own_domain(summary: Summary, system: SystemResults) -> list[float]:
+    """`own_domain_mean` over machine types, of every seed that has all of them."""
+    machines = [system.machines[m] for m in summary.machines if _by_seed(system, m)]
+    return [
+        own_domain_mean([each for own in machines for each in own.domains[own.seeds.index(seed)]])
+        for seed in _whole_seeds(summary, system)
+    ]
+
+
+def _whole_seeds(summary: Summary, system: SystemResults) -> list[int]:
+    """Seeds that have every machine type of which there are results."""
+    scores = [own for own in (_by_seed(system, m) for m in summary.machines) if own]
+    return sorted(set.intersection(*map(set, scores))) if scores else []
+
+
 def _totals(summary: Summary, system: SystemResults) -> list[float]:
     """The official score over machine types, of every seed that has all of them."""
     scores = [own for own in (_by_seed(system, m) for m in summary.machines) if own]
-    seeds = sorted(set.intersection(*map(set, scores))) if scores else []
+    seeds = _whole_seeds(summary, system)
     rule = summary.challenge.official_score
     return [official_mean(rule, [own[seed] for own in scores]) for seed in seeds]
 
@@ -322,10 +349,13 @@ def format_summary(summary: Summary) -> str:
     """The extract as a plain-text table with aligned columns, 4 digits, "-" where missing.
 
     A row with the official score follows each system's metrics: its total stands under the
-    kind of mean that the year's rule takes.
+    kind of mean that the year's rule takes. With two domains another one gives the mean of AUC
+    of each domain's own clips and pAUC.
     """
     header, *rows = extract_rows(summary)
-    official = {row[0]: row for row in official_rows(summary)[1:]}
+    columns, *official_cells = official_rows(summary)
+    official = {row[0]: row for row in official_cells}
+    own = {row[0]: row[-1] for row in official_cells if columns[-1] == "own domain"}
     is_harmonic = summary.challenge.official_score.mean == "harmonic"
     lines = [header]
     for row in rows:
@@ -335,6 +365,9 @@ def format_summary(summary: Summary) -> str:
             means = [total, ""] if is_harmonic else ["", total]
             scores = scores[: len(summary.machines)]
             lines.append([name, "official score", *map(_short, [*means, *scores])])
+            if own_domain := own.get(name):
+                empty = [""] * (1 + len(summary.machines))
+                lines.append([name, "own domain", *map(_short, [own_domain, *empty])])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_align(line, widths) for line in lines) + "\n"
 

@@ -204,7 +204,8 @@ def write_survey_page(path: Path, found: Survey, each: int) -> None:
             sounds.append((heading, sound if is_kept else replace(sound, audio=b"")))
         section = group.section and f"section {group.section}"
         kind = ", ".join(filter(None, [section, group.part, group.domain, group.label]))
-        words = [f"{len(group.clips)} clips", group.attributes]
+        attributes = group.attributes and f"attributes: {group.attributes}"
+        words = [f"{len(group.clips)} clips", attributes]
         entry = ClipGroup(kind, ", ".join(filter(None, words)), sounds)
         groups.setdefault(group.machine, []).append(entry)
     notes = [f"Cannot be read: {utf8_name(file)} ({why})" for file, why in found.unreadable[:20]]

@@ -11,6 +11,7 @@ from asd.backends import BACKENDS, make_backend
 from asd.errors import UserError
 from asd.evaluation.records import TestRecord, read_records
 from asd.evaluation.results import read_scores
+from asd.jobs.class_confusion import class_confusion
 from asd.jobs.embeddings import EmbeddedClips, load_embeddings
 from asd.systems.embedding.maps import umap_map
 
@@ -25,12 +26,20 @@ _ALIKE = 1e-6  # directions that differ by less are equal in float32
 
 
 def visualize(
-    file: Path, out: Path, method: Method, results: Path | None = None, seed: int = 0
+    file: Path,
+    out: Path,
+    method: Method,
+    results: Path | None = None,
+    seed: int = 0,
+    interactive: bool = False,
+    classes: bool = False,
 ) -> list[Path]:
     """Draw a map and score histograms of every machine type.
 
     <out>/<machine>_<method>.png    the map by domain, by attributes, and normal or anomalous
     <out>/<machine>_scores.png      histograms of the labelled test clips' scores
+    <out>/classes.png               if `classes`: which classes are mistaken for which
+    <out>/maps_<method>.html        if `interactive`: maps of all machine types in three dimensions
 
     Parameters
     ----------
@@ -42,6 +51,10 @@ def visualize(
         Result folder whose score files are drawn; None scores the embeddings with all backends.
     seed
         Random seed of the maps.
+    interactive
+        Whether there are maps in three dimensions, too.
+    classes
+        Whether there is a picture of the confusion of classes, see `class_confusion`.
 
     Returns
     -------
@@ -51,26 +64,33 @@ def visualize(
     Raises
     ------
     UserError
-        The file can't be read, UMAP is not installed, there are too few clips, or no score file
-        belongs to them.
+        The file can't be read, UMAP or plotly is not installed, there are too few clips, or no
+        score file belongs to them.
     """
+    from asd.report.confusion import confusion_plot
     from asd.report.embeddings import embedding_map, score_histograms  # slow to import
+    from asd.report.interactive import PlacedClips, check_plotly, write_maps
     from asd.report.page import save_figure
 
+    if interactive:
+        check_plotly()
     clips = _with_direction(load_embeddings(file))
+    confusion = class_confusion(clips) if classes else None
     machines = list(dict.fromkeys(clips.machine.tolist()))
     by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
     tested = {machine: _tested(own) for machine, own in by_machine.items()}
     # All is computed before the first picture: what fails leaves nothing behind.
     scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
     points = {m: _project(m, own, method, seed) for m, own in by_machine.items()}
+    placed = {}
+    if interactive:
+        placed = {
+            m: PlacedClips(_project(m, own, method, seed, 3), own.file_name.tolist(), _kinds(own))
+            for m, own in by_machine.items()
+        }
     paths = []
     for machine, own in by_machine.items():
-        kinds = {
-            "domain": own.domain.tolist(),
-            "attributes": own.attributes.tolist(),
-            "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
-        }
+        kinds = _kinds(own)
         paths.append(out / f"{machine}_{method}.png")
         title = f"{machine}: {_NAMES[method]} of {file.name}"
         save_figure(embedding_map(points[machine], kinds, title), paths[-1])
@@ -81,8 +101,24 @@ def visualize(
             title = f"{machine}: scores of {file.name}"
             figure = score_histograms(scores[machine], is_anomaly, is_target, title)
             save_figure(figure, paths[-1])
+    if confusion is not None:
+        paths.append(out / "classes.png")
+        title = f"classes told apart by the nearest class mean: {file.name}"
+        save_figure(confusion_plot(confusion.classes, confusion.counts, title), paths[-1])
+    if placed:
+        paths.append(out / f"maps_{method}.html")
+        write_maps(paths[-1], placed, f"{_NAMES[method]} of {file.name}")
     log.info("%d pictures: %s", len(paths), out)
     return paths
+
+
+def _kinds(own: EmbeddedClips) -> dict[str, list[str]]:
+    """The ways in which a map tells clips apart -> what each clip is."""
+    return {
+        "domain": own.domain.tolist(),
+        "attributes": own.attributes.tolist(),
+        "label": [" ".join(words) for words in zip(own.part, own.label, strict=True)],
+    }
 
 
 def _with_direction(clips: EmbeddedClips) -> EmbeddedClips:
@@ -98,15 +134,19 @@ def _with_direction(clips: EmbeddedClips) -> EmbeddedClips:
     return clips.select(~is_zero)
 
 
-def _project(machine: str, own: EmbeddedClips, method: Method, seed: int) -> NDArray[np.float64]:
+def _project(
+    machine: str, own: EmbeddedClips, method: Method, seed: int, dimensions: int = 2
+) -> NDArray[np.float64]:
     try:
-        return project(own.embeddings, method, seed)
+        return project(own.embeddings, method, seed, dimensions)
     except UserError as error:
         raise UserError(f"{machine}: {error}") from None
 
 
-def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> NDArray[np.float64]:
-    """Places of embeddings in the plane, shape (clips, 2).
+def project(
+    embeddings: NDArray[np.float32], method: Method, seed: int = 0, dimensions: int = 2
+) -> NDArray[np.float64]:
+    """Places of embeddings in the plane, or in space, shape (clips, dimensions).
 
     Raises
     ------
@@ -122,12 +162,12 @@ def project(embeddings: NDArray[np.float32], method: Method, seed: int = 0) -> N
         raise UserError("all embeddings are alike, there is nothing to map; look at the training")
     if method == "umap":
         hint = "or take --method tsne"
-        return umap_map(embeddings, seed, metric="cosine", hint=hint)
+        return umap_map(embeddings, seed, metric="cosine", dimensions=dimensions, hint=hint)
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    init = "pca" if embeddings.shape[1] > 1 else "random"
-    model = TSNE(perplexity=perplexity, metric="cosine", init=init, random_state=seed)
+    init = "pca" if embeddings.shape[1] >= dimensions else "random"
+    model = TSNE(dimensions, perplexity=perplexity, metric="cosine", init=init, random_state=seed)
     return np.asarray(model.fit_transform(embeddings), dtype=np.float64)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asd.audio.channels import choose_channels
 from asd.audio.logmel import LogMel, LogMelParameters
+from asd.audio.mel import hz_to_mel, mel_frequencies
 from asd.audio.recording import read_recording
 from asd.report.clip_page import AxisTick, Box, Sound
 from asd.report.pictures import spectrogram_png
@@ -80,10 +81,8 @@ class Heard:
 
     def overlay(self, why: Explanation) -> NDArray[np.float64]:
         """What raised the score at each point of the spectrogram, shape (columns, bands)."""
-        import librosa
-
         times_s = np.arange(len(self.levels_db)) * self.hop / self.rate_hz
-        centres = librosa.mel_frequencies(_BANDS + 2, fmin=0.0, fmax=self.rate_hz / 2)[1:-1]
+        centres = mel_frequencies(_BANDS + 2, 0.0, self.rate_hz / 2)[1:-1]
         return why.at(np.minimum(times_s, why.times_s[-1] - 1e-9), centres)
 
     def box(self, part: Part) -> Box:
@@ -122,11 +121,9 @@ class Heard:
 
     def _from_top(self, hz: float) -> float:
         """Place of a frequency, in percent from the top of the spectrogram."""
-        import librosa
-
-        highest = float(librosa.hz_to_mel(self.rate_hz / 2))
+        highest = float(hz_to_mel(self.rate_hz / 2))
         half_band = 0.5 * highest / (_BANDS + 1)
-        share = (float(librosa.hz_to_mel(hz)) - half_band) / (highest - 2 * half_band)
+        share = (float(hz_to_mel(hz)) - half_band) / (highest - 2 * half_band)
         return round(100 * (1 - min(1.0, max(0.0, share))), 2)
 
 

@@ -3,8 +3,7 @@
 import json
 import logging
 import math
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from asd.search.searching import Outcome
 from asd.search.study import REASON, value_of
 
 log = logging.getLogger(__name__)
+
+_HEIGHT = 420
+"""Of a plot, in pixels."""
 
 
 def write_outcome(outcome: Outcome) -> list[Path]:
@@ -112,26 +114,34 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
     """Plotly's script, and Optuna's plots; those that the trials do not allow are left out."""
     try:
         from optuna import visualization
+        from optuna.importance import FanovaImportanceEvaluator
         from plotly.offline import get_plotlyjs
     except ImportError:
         log.warning("the page has no plots: they need plotly; pip install 'asd[search]'")
         return "", []
     study = outcome.study.optuna
+    named = {"target_name": outcome.measure}
+    fanova = FanovaImportanceEvaluator(seed=0)
+    plots: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
+        ("History", visualization.plot_optimization_history, named),
+        ("Importance (fANOVA)", visualization.plot_param_importances, {"evaluator": fanova}),
+        ("Values and what came of them", visualization.plot_slice, named),
+        ("Values together", visualization.plot_parallel_coordinate, named),
+    ]
+    if len(outcome.search.objective(outcome.search.base.machines).trainings) > 1:
+        steps = "Value so far, training by training"
+        plots.append((steps, visualization.plot_intermediate_values, {}))
     found = []
-    for heading, plot in (
-        ("History", visualization.plot_optimization_history),
-        ("Importance", visualization.plot_param_importances),
-        ("Values and what came of them", visualization.plot_slice),
-        ("Values together", visualization.plot_parallel_coordinate),
-        ("Value so far, training by training", visualization.plot_intermediate_values),
-    ):
+    for heading, plot, options in plots:
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The number of trials is too small")
-                figure = plot(study)
+            figure = plot(study, **options)
         except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
             log.info("%s: not drawn (%s)", heading, error)
             continue
         if figure.data:
-            found.append((heading, figure.to_html(full_html=False, include_plotlyjs=False)))
+            figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60})
+            html = figure.to_html(
+                full_html=False, include_plotlyjs=False, default_height=f"{_HEIGHT}px"
+            )
+            found.append((heading, html))
     return get_plotlyjs(), found

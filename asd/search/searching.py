@@ -297,14 +297,18 @@ class Outcome:
     estimate: float | None = None
     estimated: MachineMetrics = field(default_factory=dict)
 
+    @property
+    def measure(self) -> str:
+        """What the value is."""
+        return "Pseudo AUC" if self.search.by_stand_ins else _METRICS[self.search.metric]
+
     def lines(self) -> list[str]:
         """What came of it, in words."""
-        what = "Pseudo AUC" if self.search.by_stand_ins else f"{_METRICS[self.search.metric]}"
         counts = Counter(trial.state.name.lower() for trial in self.study.trials)
         told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
         lines = [
             f"{len(self.study.trials)} trials ({told})",
-            f"best: trial {self.best.number}, {what} {100 * self.value:.2f} %, "
+            f"best: trial {self.best.number}, {self.measure} {100 * self.value:.2f} %, "
             + ("of stand-ins, not of anomalies" if self.search.by_stand_ins else
                "measured on the clips it was chosen by, and so too high"),
         ]  # fmt: skip

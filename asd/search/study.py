@@ -5,6 +5,7 @@ nothing had happened. Several searches may share a study: each holds a lock for 
 by which the others know whose trials are still being done.
 """
 
+import json
 import logging
 import math
 import secrets
@@ -175,7 +176,8 @@ class Study:
                 f"--study {url}: cannot be used ({reason}); expected an address such as "
                 "sqlite:///folder/study.db"
             ) from None
-        if known is not None and known != dict(facts):
+        facts = json.loads(json.dumps(facts))  # as they were stored: tuples are lists
+        if known is not None and known != facts:
             differing = ", ".join(sorted(k for k in facts if known.get(k) != facts[k]) or known)
             raise UserError(
                 f"--study {url}: holds a search of another kind ({differing} differ); go on with "

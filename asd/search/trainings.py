@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,14 @@ from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.training import device, training_clips
 from asd.schema.parameters import plain
 from asd.scores.table import ScoreTable
-from asd.search.stand_ins import MOST_OTHERS, evenly, pseudo_metrics, stand_in, take_apart
+from asd.search.stand_ins import (
+    MOST_OTHERS,
+    Indices,
+    evenly,
+    pseudo_metrics,
+    stand_in,
+    take_apart,
+)
 
 Found = dict[str, dict[str, dict[str, float]]]
 """Score -> machine type -> metric -> value."""
@@ -163,45 +169,50 @@ def _by_stand_ins(job: Job, threads: int, all_machines: tuple[str, ...]) -> Foun
 def _pseudo_metrics(
     planned: Job, threads: int, all_machines: tuple[str, ...]
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Machine type, score and metrics of a model that learns a part of its clips."""
     config = planned.config
     train = training_clips(planned, threads)
-    members = {machine: np.array(own) for machine, own in train.by_machine().items()}
-    parts = {
-        machine: take_apart([train[int(i)] for i in own], config.seed)
-        for machine, own in members.items()
-    }
-    learned = np.concatenate([members[machine][part.learned] for machine, part in parts.items()])
-    detector = _fitted(config, train.select(np.sort(learned)))
+    own = {machine: train.select(members) for machine, members in train.by_machine().items()}
+    parts = {machine: take_apart(clips.clips, config.seed) for machine, clips in own.items()}
+    members = train.by_machine()
+    learned = [members[machine][i] for machine, part in parts.items() for i in part.learned]
+    detector = _fitted(config, train.select(sorted(learned)))
 
-    def normal_of(machine: str) -> ClipSet:
+    def unlearned(machine: str) -> ClipSet:
         """Normal clips of a machine type that the detector has not learned from."""
         if machine in parts:
-            return train.select(members[machine][parts[machine].normal])
+            return own[machine].select(parts[machine].normal)
         return machine_clips(config, machine, "train", threads)
 
     for machine, part in parts.items():
-        like = train[int(members[machine][0])]
-        sets = {}
-        for other in all_machines:
-            if other != machine:
-                clips = normal_of(other)
-                share = max(MOST_OTHERS // (len(all_machines) - 1), 1)
-                sets[f"machine {other}"] = stand_in(clips.select(evenly(len(clips), share)), like)
-        if len(part.attribute):
-            sets["attribute"] = train.select(members[machine][part.attribute])
-        if not sets:
-            raise UserError(
-                f"{machine}: there is nothing to stand in for anomalies, neither another machine "
-                "type nor an attribute to spare; name more --machine_types"
-            )
-        usual = detector.score(train.select(members[machine][part.normal]))
-        strange = {kind: detector.score(clips) for kind, clips in sets.items()}
+        others = [unlearned(other) for other in all_machines if other != machine]
+        kinds = _stand_ins(own[machine], part.attribute, others)
+        usual = detector.score(unlearned(machine))
+        strange = {
+            kind: ScoreTable.concat([detector.score(clips) for clips in sets])
+            for kind, sets in kinds.items()
+        }
         for score in usual.columns:
-            values: dict[str, Any] = {}
-            for kind, table in strange.items():
-                values.setdefault(kind.partition(" ")[0], []).append(table[score])
-            joined = {kind: np.concatenate(each) for kind, each in values.items()}
-            yield machine, score, pseudo_metrics(usual[score], joined)
+            values = {kind: table[score] for kind, table in strange.items()}
+            yield machine, score, pseudo_metrics(usual[score], values)
+
+
+def _stand_ins(own: ClipSet, attribute: Indices, others: list[ClipSet]) -> dict[str, list[ClipSet]]:
+    """Kind -> clips that stand in for anomalies at a machine type."""
+    kinds: dict[str, list[ClipSet]] = {}
+    if others:
+        share = max(MOST_OTHERS // len(others), 1)
+        kinds["machine"] = [
+            stand_in(clips.select(evenly(len(clips), share)), own[0]) for clips in others
+        ]
+    if len(attribute):
+        kinds["attribute"] = [own.select(attribute)]
+    if not kinds:
+        raise UserError(
+            f"{own[0].machine}: there is nothing to stand in for anomalies, neither another "
+            "machine type nor an attribute to spare; name more --machine_types"
+        )
+    return kinds
 
 
 def _fitted(config: Config, train: ClipSet) -> Detector:

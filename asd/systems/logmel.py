@@ -91,9 +91,9 @@ class LogMelInput(ChannelInput):
 
         Triangles overlap: a band ends halfway, on the mel scale, to the next one's centre.
         """
-        import librosa
         import numpy as np
 
+        from asd.audio.mel import mel_frequencies
+
         highest = rate_hz / 2 if self.fmax is None else self.fmax
-        points = librosa.mel_frequencies(2 * self.n_mels + 3, fmin=self.fmin, fmax=highest)
-        return np.asarray(points[1::2], dtype=np.float64)
+        return np.ascontiguousarray(mel_frequencies(2 * self.n_mels + 3, self.fmin, highest)[1::2])

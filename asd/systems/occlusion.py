@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import Feature, Features, PreparedFeature
+from asd.audio.mel import mel_frequencies
 from asd.clips import Clip
 from asd.scores.explanation import Explanation
 from asd.systems.base import System
@@ -99,9 +100,7 @@ def clips_of_waves(clips: Sequence[Clip], waves: Sequence[Wave], rate_hz: int) -
 
 def band_edges_hz(bands: int, rate_hz: int) -> NDArray[np.float64]:
     """Edges of bands of equal width on the mel scale, from 0 Hz to half the rate."""
-    import librosa  # slow to import
-
-    inner = librosa.mel_frequencies(bands + 1, fmin=_LOWEST_HZ, fmax=rate_hz / 2)[1:-1]
+    inner = mel_frequencies(bands + 1, _LOWEST_HZ, rate_hz / 2)[1:-1]
     return np.array([0.0, *inner, rate_hz / 2])
 
 

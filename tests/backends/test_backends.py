@@ -25,6 +25,7 @@ VARIANTS = {
     "domain scaled": ("domain_scaled_knn", {"k_source": 2}),
     "domain standard": ("domain_scaled_knn", {"by": "standard", "metric": "euclidean"}),
     "log varmin": ("rescaled_knn", {"form": "log_varmin", "limit": 2.0}),
+    "standardised": ("standardised_knn", {"k": 2}),
     "plain": ("rescaled_knn", {"form": "plain", "k": 2}),
     "beam": ("beam", {"bands": 5, "metric": "euclidean"}),
     "beam varmin": ("beam", {"bands": 5, "metric": "euclidean", "form": "varmin", "limit": 2.0}),

@@ -127,6 +127,19 @@ def test_khoaphamanhs_standardised_knn(k):
     np.testing.assert_allclose(own.std(), expected[f"k{k}_scaler_scale"][0], **CLOSE)
     standardised = (backend.score(expected["test_embed"]) - own.mean()) / own.std()
     np.testing.assert_allclose(standardised, expected[f"k{k}_score"], **CLOSE)
+    whole = BACKENDS["standardised_knn"](k=k - 1)
+    whole.fit(train, np.zeros(len(train), dtype=bool))
+    np.testing.assert_allclose(whole.score(expected["test_embed"]), standardised, rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_khoaphamanhs_decisions(k):
+    expected = np.load(DATA.parent / "khoaphamanh" / "knn_decision.npz")
+    backend = BACKENDS["standardised_knn"](k=k - 1)
+    backend.fit(expected["train"], np.zeros(60, dtype=bool))
+    scores = backend.score(expected["test"])
+    np.testing.assert_allclose(scores, expected[f"k{k}_score"], atol=1e-4 * np.abs(scores).max())
+    np.testing.assert_array_equal(scores >= 3, expected[f"k{k}_decision"])
 
 
 @pytest.mark.parametrize("case", ["source_separated", "target10_far"])

@@ -133,3 +133,12 @@ def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch, tiny_encoders, kind, i
     feature = EncoderFeature(str(tiny_encoders[kind]), Mean())
     assert feature.key()["precision"] == feature._encoder.precision == expected
     encoder_feature._loaded.cache_clear()
+
+
+def test_published_embeddings_of_cnn14_and_openl3_are_features(make_clips, tmp_path, tiny_encoders):
+    clips = make_clips(8000, 16000)
+    for kind, how in (("panns", {"take": "class"}), ("openl3", {"pooling": Mean()})):
+        feature = EncoderFeature(str(tiny_encoders[kind]), precision="float32", **how)
+        found = load_features(clips, feature, tmp_path / kind, 1)
+        assert found.rows.reshape(2, -1).shape == (2, 16)
+        assert np.isfinite(found.rows).all()

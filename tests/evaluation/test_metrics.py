@@ -14,12 +14,14 @@ from sklearn.metrics import roc_auc_score
 from asd.challenge.catalog import load_challenge
 from asd.evaluation.metrics import (
     EPSILON,
+    OWN_DOMAIN_METRICS,
     arithmetic_mean,
     auc,
     domain_metrics,
     harmonic_mean,
     official_mean,
     official_score,
+    own_domain_mean,
     partial_auc,
     precision_recall_f1,
     sample_std,
@@ -201,3 +203,21 @@ def test_means():
 def test_no_decision_and_no_anomaly_give_zero():
     assert precision_recall_f1([0, 1], [0, 0]) == (0, 0, 0)
     assert precision_recall_f1([0, 0], [1, 0]) == (0, 0, 0)
+
+
+def test_the_mean_of_own_domains_is_the_published_one():
+    """21 values: AUC of a domain's own clips, and pAUC of all, of seven machine types."""
+    golden = np.load(Path(__file__).parents[1] / "data" / "khoaphamanh" / "hmean21.npz")
+    sections = []
+    for machine in np.unique(golden["machine"]):
+        own = golden["machine"] == machine
+        sections.append(
+            domain_metrics(*(golden[name][own] for name in ("score", "label", "is_target")))
+        )
+    for i, name in enumerate(OWN_DOMAIN_METRICS):
+        found = [section[name] for section in sections]
+        np.testing.assert_allclose(found, golden["values"][7 * i : 7 * i + 7], rtol=1e-12)
+    assert own_domain_mean(sections) == pytest.approx(float(golden["hmean_2"]), rel=1e-12)
+    first = own_domain_mean(sections[:3])
+    assert first == pytest.approx(float(golden["hmean_2_first3"]), rel=1e-12)
+    assert np.isnan(own_domain_mean([{**sections[0], "t_auc": np.nan}]))

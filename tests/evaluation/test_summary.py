@@ -269,6 +269,34 @@ def test_official_score_over_seeds(tmp_path):
     assert float(row["total std"]) == pytest.approx(statistics.stdev(totals))
     assert row["valve"] == row["valve std"] == ""
     assert "baseline_MSE  official score" in format_summary(summary)
+    assert "own domain" not in format_summary(summary)  # no anomalous clip of the target domain
+
+
+def test_the_mean_of_own_domains_is_shown_beside_the_official_score(tmp_path):
+    """Over machine types first, then over the seeds that have all of them."""
+    found = []
+    for seed, machine, values in (
+        (1, "fan", (0.5, 0.8, 0.6)),
+        (1, "ToyCar", (0.9, 0.4, 0.7)),
+        (2, "fan", (0.7, 0.7, 0.7)),
+        (2, "ToyCar", (0.7, 0.7, 0.7)),
+        (3, "ToyCar", (0.1, 0.1, 0.1)),
+    ):
+        official = dict.fromkeys(DOMAIN_METRICS, 0.5)
+        official |= dict(zip(("s_auc", "t_auc", "mix_pauc"), values, strict=True))
+        record = make_record(
+            "MSE",
+            ResultName("DCASE2024T2", machine, "dev", seed, "id(0_)"),
+            table=ResultTable(("AUC (source)", "pAUC"), ("00",), np.array([[0.5, values[2]]])),
+            official={"00": official},
+        )
+        write_record(score_folder(tmp_path, "dev", "baseline", "MSE"), record)
+        found += [value for value in values if seed == 1]
+    summary = summarize(tmp_path, load_challenge("DCASE2024T2"), "dev")
+    row = table(official_csv(write_summary(summary)))["baseline_MSE",]
+    expected = (statistics.harmonic_mean(found) + 0.7) / 2
+    assert float(row["own domain"]) == pytest.approx(expected)
+    assert re.search(rf"baseline_MSE +own domain +{expected:.4f} ", format_summary(summary))
 
 
 def test_official_scores_as_markdown(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from asd.errors import UserError
 from asd.jobs.embeddings import load_embeddings
 from asd.jobs.visualizing import project
+from asd.report.interactive import PlacedClips, write_maps
 
 RECIPE = """\
 input_s: 0.4
@@ -249,3 +250,36 @@ def test_strange_names_come_into_the_pictures(stored, tmp_path, asd):
     )
     assert asd("visualize", odd, "--out", tmp_path / "maps").status == 0
     assert (tmp_path / "maps" / "$foo_{$_tsne.png").is_file()
+
+
+def test_interactive_maps_are_one_page_of_their_own(stored, tmp_path, asd):
+    pytest.importorskip("plotly")
+    outcome = asd("visualize", stored, "--out", tmp_path, "--interactive", "--classes")
+    assert outcome.status == 0, outcome.err
+    page = tmp_path / "maps_tsne.html"
+    assert (tmp_path / "classes.png").is_file()
+    assert outcome.out.split()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert '<script src="' not in text  # nothing is fetched
+    assert '"showSendToCloud": false' in text  # nor sent
+    for word in ("fan: domain", "valve: attributes", "test anomaly (6)", "train normal (12)"):
+        assert word in text
+    found = load_embeddings(stored)
+    assert all(str(name) in text for name in found.file_name[:3])
+
+
+def test_plotly_may_be_missing(stored, tmp_path, asd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    outcome = asd("visualize", stored, "--out", tmp_path / "maps", "--interactive")
+    assert outcome.complaint == (
+        "--interactive: plotly is not installed; run: pip install 'asd[interactive]'"
+    )
+    assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize("name", ["</script><script>alert(1)</script>", "_two\n \udce9", ""])
+def test_names_are_no_code_in_interactive_maps(tmp_path, name):
+    pytest.importorskip("plotly")
+    clips = PlacedClips(np.zeros((2, 3)), [name, "b"], {"domain": [name, "source"]})
+    write_maps(tmp_path / "map.html", {name: clips}, name)
+    assert "<script>alert" not in (tmp_path / "map.html").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asd.report import embeddings, evaluation, figures, losses, tables
+from asd.report import confusion, embeddings, evaluation, figures, losses, tables
 from asd.submission.evaluator import SectionEvaluation, SystemEvaluation
 
 NAMES = [r"$\foo_{$ ^_{", "_two\nlines \udce9 {0}", "日本 $x$", ""]
@@ -30,6 +30,8 @@ def pictures(name):
     yield embeddings.embedding_map(points, {name: [name, other, name, other]}, name)
     is_anomaly = np.array([False, True, False, True])
     yield embeddings.score_histograms({name: rng.random(4)}, is_anomaly, ~is_anomaly, name)
+    classes = [(name, "00", "source", name), (other, "00", "source", name)]
+    yield confusion.confusion_plot(classes, {"test": np.array([[2, 1], [0, 0]])}, name)
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -37,4 +39,4 @@ def pictures(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_can_be_drawn(name):
     drawn = [figure.draw_without_rendering() for figure in pictures(name)]
-    assert len(drawn) == 9
+    assert len(drawn) == 10

@@ -91,9 +91,10 @@ def test_equal_seeds_make_equal_trials(make_search):
 
 
 def test_a_search_goes_on_with_more_trials(make_search):
-    few, more = (make_search(X, trials=count, url="file") for count in (4, 8))
+    text = f"{X}\nluck: [1, 2]"
+    few, more = (make_search(text, trials=count, url="file") for count in (4, 8))
     run_search(few)
-    assert told(run_search(more)) == told(run_search(make_search(X, name="n")))
+    assert told(run_search(more)) == told(run_search(make_search(text, name="n")))
 
 
 def test_trials_at_once_in_other_processes_are_as_good(make_search):

@@ -4,7 +4,7 @@ A clip that is shorter than the piece is repeated, as a whole, until it is long 
 then starts at 0, or, in training, anywhere it fits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -59,6 +59,12 @@ class Waves:
         """The piece that starts at each of `offsets`, shape (n, width)."""
         return self._crops(clips, offsets, width)
 
+    def cut_once(self, width: int, generator: Generator) -> "Waves":
+        """The same clips, of longer ones only a piece of `width` samples from anywhere."""
+        offsets = random_offsets(self.lengths, width, generator)
+        offsets[self.lengths <= width] = 0
+        return replace(self, starts=self.starts + offsets, lengths=self.lengths.clamp(max=width))
+
     def _crops(self, clips: Tensor, offsets: Tensor, width: int) -> Tensor:
         starts, lengths = self.starts[clips], self.lengths[clips]
         crops = gather_crops(self.rows, starts, lengths, offsets, width)
@@ -78,7 +84,15 @@ class JoinedWaves:
     def random_crops(self, clips: Tensor, width: int, generator: Generator) -> Tensor:
         """A piece from anywhere in each of `clips` (their indices), shape (n, width)."""
         lengths = torch.cat([self.first.lengths, self.second.lengths])[clips]
-        offsets = random_offsets(lengths, width, generator)
+        return self.crops_at(clips, random_offsets(lengths, width, generator), width)
+
+    def cut_once(self, width: int, generator: Generator) -> "JoinedWaves":
+        """As of `Waves`."""
+        first, second = (each.cut_once(width, generator) for each in (self.first, self.second))
+        return JoinedWaves(first, second)
+
+    def crops_at(self, clips: Tensor, offsets: Tensor, width: int) -> Tensor:
+        """The piece that starts at each of `offsets`, shape (n, width)."""
         late = clips >= len(self.first)
         device = self.first.rows.device
         crops = torch.empty((len(clips), width), device=device)

@@ -30,6 +30,9 @@ from torch.nn.functional import linear, normalize
 from asd.errors import UserError
 from asd.schema.values import Count, NonNegative, Positive
 
+Initial = Literal["xavier", "normal"]
+"""What class centres are drawn from."""
+
 _EPS = 1e-7  # keeps acos away from the ends, where its gradient is infinite
 
 
@@ -43,16 +46,24 @@ class AngularLoss(nn.Module):
     scale
         s, before training.
     trainable
-        Whether the centres are learned; else they keep their random (Xavier-uniform) values.
+        Whether the centres are learned; else they keep their random values.
+    initial
+        What these are drawn from: "xavier" (uniform), or "normal", the standard normal
+        distribution. Directions are as even; the longer a centre, the slower it turns.
     """
 
     scale: Tensor
     centres: Tensor
 
-    def __init__(self, shape: tuple[int, ...], *, scale: float, trainable: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], *, scale: float, trainable: bool, initial: Initial = "xavier"
+    ) -> None:
         super().__init__()
         centres = torch.empty(shape)
-        nn.init.xavier_uniform_(centres)
+        if initial == "xavier":
+            nn.init.xavier_uniform_(centres)
+        else:
+            nn.init.normal_(centres)
         if trainable:
             self.centres = nn.Parameter(centres)
         else:
@@ -94,20 +105,31 @@ class AdaptiveLoss(AngularLoss, ABC):
     ----------
     dynamic
         Whether it does; else it stays as it is before training.
+    scale_updates
+        How often it does for each batch.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], *, scale: float, dynamic: bool, trainable: bool
+        self,
+        shape: tuple[int, ...],
+        *,
+        scale: float,
+        dynamic: bool,
+        trainable: bool,
+        initial: Initial = "xavier",
+        scale_updates: int = 1,
     ) -> None:
-        super().__init__(shape, scale=scale, trainable=trainable)
+        super().__init__(shape, scale=scale, trainable=trainable, initial=initial)
         self.dynamic = dynamic
+        self.scale_updates = scale_updates
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """As of every loss; in training mode a dynamic scale is updated first."""
         cosines = self.cosines(embeddings)
         if self.dynamic and self.training:
             with torch.no_grad():
-                self._follow(self._next_scale(cosines, labels))
+                for _ in range(self.scale_updates):
+                    self._follow(self._next_scale(cosines, labels))
         return self._row_losses(cosines, labels).mean()
 
     @abstractmethod
@@ -143,8 +165,9 @@ class ArcFace(AngularLoss):
         scale: Positive = 64.0,
         margin_on: Literal["labelled", "every"] = "labelled",
         trainable: bool = True,
+        initial: Initial = "xavier",
     ) -> None:
-        super().__init__((classes, dim), scale=scale, trainable=trainable)
+        super().__init__((classes, dim), scale=scale, trainable=trainable, initial=initial)
         self.margin = margin
         self.margin_on = margin_on
 
@@ -177,7 +200,10 @@ class AdaCos(AdaptiveLoss):
         as others and its angles are left out; a batch without a pure row, which gives NaN there,
         leaves the scale as it is.
     angle_limit
-        The paper's pi/4.
+        The paper's pi/4; khoaphamanh/DCASE2024 has pi/1e12, which makes s = log(B).
+    scale_updates
+        How often a dynamic scale is updated for a batch: khoaphamanh/DCASE2024 does it twice, as
+        its prediction of classes, which comes before the loss, does it too.
     """
 
     def __init__(
@@ -189,12 +215,16 @@ class AdaCos(AdaptiveLoss):
         trainable: bool = True,
         scale_rule: Literal["paper", "public"] = "paper",
         angle_limit: Positive = math.pi / 4,
+        scale_updates: Count = 1,
+        initial: Initial = "xavier",
     ) -> None:
         super().__init__(
             (classes, dim),
             scale=_initial_scale(classes),
             dynamic=dynamic,
             trainable=trainable,
+            initial=initial,
+            scale_updates=scale_updates,
         )
         self.scale_rule = scale_rule
         self.angle_limit = angle_limit

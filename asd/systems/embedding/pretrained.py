@@ -19,7 +19,7 @@ from asd.schema.values import Count, Positive
 from asd.systems.base import State
 from asd.systems.embedding.frontends import Frontend
 
-_SHA256 = "weights_sha256"
+WEIGHTS_KEY = "weights_sha256"
 
 
 class FrozenEncoder:
@@ -234,8 +234,8 @@ class AdaptedEncoder(Frontend):
     def saved(self) -> State:
         """What was learned, and which weights it goes with."""
         whole = self.state_dict()
-        own = {name: value for name, value in whole.items() if _is_own(name)}
-        return {**own, _SHA256: self.sha256}
+        own = {name: value for name, value in whole.items() if is_learned(name)}
+        return {**own, WEIGHTS_KEY: self.sha256}
 
     def load_saved(self, state: State) -> None:
         """Take over what `saved` gave.
@@ -246,8 +246,8 @@ class AdaptedEncoder(Frontend):
             It goes with other weights.
         """
         learned = dict(state)
-        check_weights(learned.pop(_SHA256), self.sha256)
-        expected = {name for name in self.state_dict() if _is_own(name)}
+        check_weights(learned.pop(WEIGHTS_KEY), self.sha256)
+        expected = {name for name in self.state_dict() if is_learned(name)}
         if expected != learned.keys():
             raise KeyError(*sorted(expected ^ learned.keys())[:3])
         self.load_state_dict(learned, strict=False)
@@ -276,7 +276,7 @@ def _check_input(wanted_hz: int, rate_hz: int, weights: str) -> None:
         )
 
 
-def _is_own(name: str) -> bool:
+def is_learned(name: str) -> bool:
     """Whether an array is learned, or counted, here: all but the encoder's own weights."""
     return not name.startswith("network.") or name.endswith((".lora_a", ".lora_b"))
 

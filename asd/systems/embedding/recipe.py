@@ -5,13 +5,14 @@
 class's keyword parameters, described there:
 
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py),
-                FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py)
+                FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py),
+                TunedEncoder (asd/systems/embedding/tuned.py)
     losses      ArcFace, AdaCos, SubclusterAdaCos, AdaProj (asd/systems/embedding/losses.py)
     labels      NameLabeller (asd/systems/embedding/labellers.py),
                 FileLabeller (asd/systems/embedding/clip_labels.py),
                 ClusterLabeller, KMeansLabeller (asd/systems/embedding/clusters.py)
-    backends    knn, kmeans, rescaled_knn, beam, domain_scaled_knn, mem_mixup, mahalanobis, gmm,
-                pca_residual, z_min (asd/backends)
+    backends    knn, kmeans, rescaled_knn, standardised_knn, beam, domain_scaled_knn, mem_mixup,
+                mahalanobis, gmm, pca_residual, z_min (asd/backends)
 
 `base: dis_spec_featex` begins with another recipe, of the package or by its path, over which own
 entries are laid (asd/systems/embedding/recipe_files.py).
@@ -41,8 +42,11 @@ from asd.systems.embedding.clusters import ClusterLabeller, KMeansLabeller
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
+from asd.systems.embedding.oversampling import OversamplingRecipe
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder
 from asd.systems.embedding.recipe_files import with_base
+from asd.systems.embedding.restarts import RestartRecipe
+from asd.systems.embedding.tuned import TunedEncoder
 from asd.systems.logmel import ChannelInput
 
 T = TypeVar("T")
@@ -52,6 +56,7 @@ FRONTENDS: dict[str, type[Any]] = {
     "PooledSpectrogram": PooledSpectrogram,
     "FrozenEncoder": FrozenEncoder,
     "AdaptedEncoder": AdaptedEncoder,
+    "TunedEncoder": TunedEncoder,
 }
 LOSSES: dict[str, type[AngularLoss]] = {
     "ArcFace": ArcFace,
@@ -312,6 +317,10 @@ class TrainingRecipe:
         How the learning rate changes from step to step.
     clip_gradient
         Largest norm of the gradient; None is no limit.
+    crop
+        Where a longer clip than the input is cut: "each_epoch" anew, or "once" for all epochs.
+    restarts
+        A learning rate that starts anew again and again, in place of `schedule`.
     mixed_precision
         Whether the networks run in bfloat16 on GPUs that have it; spectra and losses never do.
     keep_epochs
@@ -333,8 +342,18 @@ class TrainingRecipe:
     weight_decay: NonNegative = 0.01
     clip_gradient: Positive | None = None
     mixed_precision: bool = True
+    crop: Literal["each_epoch", "once"] = "each_epoch"
     schedule: ScheduleRecipe | None = None
+    restarts: RestartRecipe | None = None
     keep_epochs: tuple[Count, ...] = ()
+
+    def rate(self, steps: int, epochs: int) -> float:
+        """Learning rate after so many steps of the optimiser and whole epochs."""
+        if self.restarts is not None:
+            return self.restarts.rate(steps, epochs, self.learning_rate)
+        if self.schedule is not None:
+            return self.schedule.rate(steps + 1, self.learning_rate)
+        return self.learning_rate
 
     def kept_epochs(self) -> tuple[int, ...]:
         """`keep_epochs` in ascending order.
@@ -409,6 +428,11 @@ class Recipe(ChannelInput):
         How much of the embedding of the far channel ("right") is taken off that of `channel`:
         e = e_near - share e_far. 0 hears one channel. Source: the residual view of UTurtle's
         system for the DCASE 2026 Challenge, with a share of 0.5.
+    oversampling
+        Training on classes of equal size; None trains on every clip once an epoch.
+    references
+        What backends compare with: "evaluation", embeddings of the training clips by the trained
+        frontend, or "training_pass", those that the last epoch of training made of its rows.
     """
 
     frontend: FrontendRecipe
@@ -420,6 +444,8 @@ class Recipe(ChannelInput):
     supplemental: SupplementalRecipe = SupplementalRecipe()
     input_s: Literal["by_year", "whole"] | Positive = "by_year"
     far_share: NonNegative = 0.0
+    oversampling: OversamplingRecipe | None = None
+    references: Literal["evaluation", "training_pass"] = "evaluation"
 
     @property
     def learns(self) -> bool:
@@ -458,6 +484,7 @@ def recipe_of_node(node: Node) -> Recipe:
             f"input_s: {recipe.frontend.kind} needs clips of one length; set seconds or by_year"
         )
     _check_exchange(node, recipe)
+    _check_training(node, recipe)
     return recipe
 
 
@@ -474,6 +501,27 @@ def _check_exchange(node: Node, recipe: Recipe) -> None:
         raise node.error(
             "losses: on: statistics_exchange needs a spectrogram; add a window to frontend.windows"
         )
+
+
+def _check_training(node: Node, recipe: Recipe) -> None:
+    training = recipe.training
+    if training.schedule is not None and training.restarts is not None:
+        raise node.error("training: schedule and restarts both set the learning rate; remove one")
+    if recipe.oversampling is not None and training.crop != "once":
+        raise node.error("oversampling: mixes clips that are cut once; set training.crop: once")
+    if recipe.references == "training_pass":
+        if not recipe.learns:
+            raise node.error("references: nothing is trained; set evaluation, or add a loss")
+        if recipe.augmentation.mixup or recipe.far_share:
+            raise node.error(
+                "references: training_pass wants embeddings of one clip each; set "
+                "augmentation.mixup and far_share to 0, or references: evaluation"
+            )
+        if training.keep_epochs:
+            raise node.error(
+                "references: training_pass is of the last epoch; set training.keep_epochs: [], or "
+                "references: evaluation"
+            )
 
 
 def _read_part(

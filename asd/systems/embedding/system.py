@@ -30,12 +30,14 @@ from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.kept_epochs import LAST, KeptEpochs
 from asd.systems.embedding.labellers import Embed, Trainers, TrainingClasses
 from asd.systems.embedding.labels import OneClassError
+from asd.systems.embedding.oversampled_set import cut_or_oversampled
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.references import References
 from asd.systems.embedding.supplemental import training_set, with_supplemental
 from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
 from asd.systems.embedding.training import Training, embed_clips
+from asd.systems.embedding.training_pass import TrainedRows, held_out_by_rows
 from asd.systems.embedding.triplet_embeddings import triplet_embeddings
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class EmbeddingSystem(System):
         self._references: dict[str, References] = {}
         self._left_out: tuple[str, ...] = ()
         self._tables: Mapping[str, Table] = {}
+        self._trained_rows: TrainedRows | None = None
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -114,8 +117,10 @@ class EmbeddingSystem(System):
         embeddings = self._embed_all(train)
         self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
-            rows_of = {epoch: rows[members] for epoch, rows in embeddings.items()}
-            self._fit_backends(machine, train.select(members), rows_of)
+            rows_of = {epoch: each[members] for epoch, each in embeddings.items()}
+            trained = self._trained_rows and self._trained_rows.of(members, len(train))
+            self._fit_backends(machine, train.select(members), rows_of, trained)
+        self._trained_rows = None
 
     def embed(self, clips: ClipSet) -> NDArray[np.float32]:
         """Embeddings of clips, shape (clips, dim); of kept epochs those of the last.
@@ -479,27 +484,44 @@ class EmbeddingSystem(System):
             self.parameters.augmentation,
             seed=run.seed,
             device=self.torch_device,
+            keeps_last_pass=stage_name == MAIN_STAGE
+            and self.parameters.references == "training_pass",
         )
         stage = run.stage(stage_name, epochs, keep)
         resume_stage(stage, training.load_snapshot)
         heard = Waveform(self.parameters.channel)
-        data = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
+        clips = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
+        data = cut_or_oversampled(clips, self.parameters, self._sample_rate_hz, run.seed)
 
         def report(epoch: Epoch) -> None:
             _check_finite(epoch)
             stage.report(epoch)
 
         training.run(data, report)
+        if training.last_pass is not None:
+            self._trained_rows = training.last_pass.rows()
         return training.frontend, stage.kept()
 
     def _fit_backends(
-        self, machine: str, clips: ClipSet, embeddings: Mapping[int, NDArray[np.float32]]
+        self,
+        machine: str,
+        clips: ClipSet,
+        embeddings: Mapping[int, NDArray[np.float32]],
+        trained: TrainedRows | None = None,
     ) -> None:
-        """Fit the backends of a machine type to the embeddings of each kept epoch."""
+        """Fit a machine type's backends to embeddings of each kept epoch, or to trained rows."""
         is_target, section = clips.is_target, clips.sections
-        self._references[machine] = References.of(clips.clips, embeddings[self._kept.keys[-1]])
+        last = embeddings[self._kept.keys[-1]]
+        self._references[machine] = References.of(clips.clips, last)
         self._backends[machine] = self._new_members()
         members = self._kept.members(self._backend_names)
+        if trained is not None:
+            with _where(machine, "references: training_pass"):
+                trained.fit(self._backends[machine], clips.clips)
+                self._normal[machine] = held_out_by_rows(
+                    self._new_backends, clips.clips, last, trained
+                )
+            return
         for name, backend in self._backends[machine].items():
             with _where(machine, name):
                 backend.fit(embeddings[members[name][0]], is_target, section)

@@ -7,8 +7,8 @@ round their inputs to TF32 unless told otherwise: scores then differ from the CP
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,6 +20,7 @@ from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.objective import Objective
 from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
+from asd.systems.embedding.training_pass import TrainingPass
 
 _CLIPS_AT_ONCE = {"cpu": 8, "cuda": 64}
 """Clips embedded together; on a CPU as many as leave their activations in its cache."""
@@ -85,6 +86,8 @@ class TrainingSet:
         Samples of a crop.
     noise
         What is added to crops, if anything.
+    is_cut
+        Whether clips were cut once; else each crop is from anywhere in its clip.
     """
 
     waves: Waves | JoinedWaves
@@ -92,13 +95,47 @@ class TrainingSet:
     class_count: int
     width: int
     noise: Noise | None = None
+    is_cut: bool = False
+
+    def order(self, generator: Generator) -> Tensor:
+        """All clips in random order."""
+        return torch.randperm(len(self.classes), generator=generator)
+
+    def cut_once(self, seed: int) -> "TrainingSet":
+        """The same clips, longer ones cut once for all epochs."""
+        generator = Generator().manual_seed(seed)
+        return replace(self, waves=self.waves.cut_once(self.width, generator), is_cut=True)
+
+    def clips_of(self, rows: Tensor) -> Tensor:
+        """A row is a clip."""
+        return torch.stack([rows, rows], dim=1)
+
+    def pieces(self, clips: Tensor, first: int, samples: int) -> Tensor:
+        """Samples of clips that are cut, from `first` on, shape (n, samples)."""
+        return self.waves.crops_at(clips, torch.full_like(clips, first), samples).float()
 
     def batch(self, clips: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Random crops of shape (n, width) and one-hot labels of shape (n, classes)."""
-        crops = self.waves.random_crops(clips, self.width, generator)
+        """Crops of shape (n, width) and one-hot labels of shape (n, classes)."""
+        if self.is_cut:
+            crops = self.pieces(clips, 0, self.width)
+        else:
+            crops = self.waves.random_crops(clips, self.width, generator)
         if self.noise is not None:
             crops = self.noise.add_to(crops, clips, generator)
         return crops, one_hot(self.classes[clips], self.class_count).float()
+
+
+class TrainingData(Protocol):
+    """What a frontend learns from: a `TrainingSet`, or one whose classes are of one size."""
+
+    def order(self, generator: Generator) -> Tensor:
+        """Rows of an epoch, in order: the first axis is cut into batches."""
+
+    def batch(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Waves of shape (n, width) and labels of shape (n, classes) of some of these rows."""
+
+    def clips_of(self, rows: Tensor) -> Tensor:
+        """The clips that rows are made of, of which the first gives the label; shape (n, 2)."""
 
 
 class Training:
@@ -110,6 +147,8 @@ class Training:
         Makes the frontend; its weights are drawn from `seed`.
     device
         Where frontend and losses live.
+    keeps_last_pass
+        Whether the embeddings of the last epoch are kept, as it made them.
     """
 
     def __init__(
@@ -122,6 +161,7 @@ class Training:
         *,
         seed: int,
         device: torch.device,
+        keeps_last_pass: bool = False,
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -137,6 +177,7 @@ class Training:
         self.generator = Generator().manual_seed(seed)
         frontend.draw_from(self.generator)
         self.epoch = 0
+        self.last_pass = TrainingPass() if keeps_last_pass else None
         weights = [*frontend.parameters(), *objective.parameters()]
         self.weights = [each for each in weights if each.requires_grad]
         self.steps = 0
@@ -144,31 +185,35 @@ class Training:
             self.weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
 
-    def run(self, data: TrainingSet, on_epoch: Callable[[Epoch], None]) -> None:
+    def run(self, data: TrainingData, on_epoch: Callable[[Epoch], None]) -> None:
         """Train for the epochs that are left."""
         while self.epoch < self.recipe.epochs:
             loss = self.run_epoch(data)
             self.epoch += 1
             on_epoch(Epoch(self.epoch, self.recipe.epochs, {"loss": loss}, self.snapshot))
 
-    def run_epoch(self, data: TrainingSet) -> float:
-        """Train on every clip once; returns the mean loss per clip.
+    def run_epoch(self, data: TrainingData) -> float:
+        """Train on the rows of an epoch, by default every clip once; returns the mean loss of one.
 
         The loss stays on the device until the epoch is over.
         """
         self.frontend.train()
         self.objective.train()
-        order = torch.randperm(len(data.classes), generator=self.generator)
+        if self.last_pass is not None:
+            self.last_pass.begin()
+        order = data.order(self.generator)
         total = torch.zeros((), device=self.device)
-        for clips in batches(order, self.recipe.batch_size):
-            loss = self._loss(data, clips)
+        for rows in batches(order, self.recipe.batch_size):
+            loss = self._loss(data, rows)
             self._step(loss)
-            total += loss.detach() * len(clips)
+            total += loss.detach() * len(rows)
         return float(total.item() / len(order))
 
     def snapshot(self) -> State:
         """All that it takes to go on from here."""
+        kept = {} if self.last_pass is None else {"last_pass": self.last_pass.state()}
         return {
+            **kept,
             "frontend": self.frontend.saved(),
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -185,17 +230,21 @@ class Training:
         self.generator.set_state(snapshot["generator"].cpu())
         self.epoch = snapshot["epoch"]
         self.steps = snapshot.get("steps", 0)  # of before there were schedules
+        if self.last_pass is not None:
+            self.last_pass.load_state(snapshot["last_pass"])
 
-    def _loss(self, data: TrainingSet, clips: Tensor) -> Tensor:
+    def _loss(self, data: TrainingData, rows: Tensor) -> Tensor:
         """The mean loss of a batch; waves and spectra are freed before its gradient is taken."""
-        features, labels, blocks = self._inputs(data, clips)
+        features, labels, blocks = self._inputs(data, rows)
         with _precision(self.device, self.recipe.mixed_precision):
             embeddings = self.frontend.embed(features)
+        if self.last_pass is not None and self.epoch == self.recipe.epochs - 1:
+            self.last_pass.add(data.clips_of(rows), embeddings)
         return self.objective(embeddings.float(), labels, blocks, self.generator)  # type: ignore[no-any-return]
 
-    def _inputs(self, data: TrainingSet, clips: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def _inputs(self, data: TrainingData, rows: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Features of a batch, its labels, and what statistics exchange left of them."""
-        waves, labels = data.batch(clips, self.generator)
+        waves, labels = data.batch(rows, self.generator)
         waves = waves.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         waves, labels = self._augmented(waves, labels)
@@ -204,11 +253,10 @@ class Training:
 
     def _step(self, loss: Tensor) -> None:
         """One step of the optimiser."""
+        rate = self.recipe.rate(self.steps, self.epoch)
         self.steps += 1
-        if (schedule := self.recipe.schedule) is not None:
-            rate = schedule.rate(self.steps, self.recipe.learning_rate)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_gradient is not None:

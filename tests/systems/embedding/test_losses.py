@@ -116,6 +116,23 @@ def test_dynamic_scale_of_the_paper():
         torch.testing.assert_close(loss.scale, golden_tensor(f"{key}_s"))
 
 
+def test_a_scale_that_is_updated_twice_for_a_batch():
+    """There the prediction of classes, which comes before the loss, updates it too."""
+    loss = AdaCos(DIM, CLASSES, angle_limit=math.pi / 1e12, scale_updates=2)
+    case = "khoaphamanh_adacos/as_in_loop"
+    load(loss, golden_tensor("khoaphamanh_adacos/w"), GOLDEN[f"{case}/s_init"].item())
+    for step in range(3):
+        value = loss(golden_tensor(f"x{step}"), golden_tensor(f"hard{step}"))
+        torch.testing.assert_close(value.detach(), golden_tensor(f"{case}/step{step}_loss"))
+        torch.testing.assert_close(loss.scale, golden_tensor(f"{case}/step{step}_s"))
+
+
+@pytest.mark.parametrize("loss_class", [AdaCos, ArcFace])
+def test_centres_can_be_drawn_from_the_normal_distribution(loss_class):
+    torch.manual_seed(0)
+    assert loss_class(100, 50, initial="normal").centres.std().item() == pytest.approx(1, abs=0.03)
+
+
 def unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 

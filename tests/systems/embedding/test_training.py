@@ -36,6 +36,9 @@ class Clips:
     waves: Tensor
     classes: Tensor
 
+    def order(self, generator: Generator) -> Tensor:
+        return torch.randperm(len(self.classes), generator=generator)
+
     def batch(self, clips: Tensor, _: Generator) -> tuple[Tensor, Tensor]:
         return self.waves[clips], one_hot(self.classes[clips], CLASSES).float()
 

@@ -140,7 +140,7 @@ def hum(rng):
     return unit(np.fft.irfft(spectrum * colour))
 
 
-OWN, OTHER = 60, 40
+OWN, OTHER = 40, 40
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def make(clips, seed=0, **settings):
     network = {"windows": (256,), "width": 32, "low_hz": 100.0, "high_hz": 2000.0}
     return TripletTraining(
         lambda: TripletNetwork(clips.width, RATE, **network),
-        TripletSettings(**{"batch_size": 15, **settings}),
+        TripletSettings(**{"batch_size": 10, **settings}),
         seed=seed,
         device=CPU,
     )
@@ -174,10 +174,9 @@ def neighbours_alike(embeddings, count=5):
 def share_nearer(training, clips):
     """Share of clips that lie nearer to themselves with noise than to a stretched copy."""
     training.frontend.eval()
-    chosen = torch.cat([torch.arange(40), torch.arange(60, 100)])
     own, noise = (
         training.frontend.features(clips.waves.first_crops(each, clips.width))[0]
-        for each in torch.split(chosen, 40)
+        for each in torch.split(torch.arange(80), 40)
     )
     stretched = triplet.stretch(own, *triplet.draw_stretches(40, Generator().manual_seed(1)))
     noisy = triplet.mix_at_snr(own, noise, torch.zeros(40))
@@ -188,10 +187,10 @@ def share_nearer(training, clips):
 
 def test_training_brings_clips_near_their_noisy_copies_and_keeps_kinds_apart(clips):
     epochs = []
-    training = make(clips, epochs=15, learning_rate=3e-3)
+    training = make(clips, epochs=12, learning_rate=3e-3)
     before = share_nearer(training, clips)
     training.run(clips, lambda epoch: epochs.append(epoch.number))
-    assert epochs == list(range(1, 16))
+    assert epochs == list(range(1, 13))
     assert share_nearer(training, clips) > max(0.6, before + 0.2)
     embeddings = training.embed(clips.waves, clips.width)
     assert embeddings.shape == (OWN + OTHER, 32)
@@ -222,9 +221,9 @@ def test_without_other_machines_its_own_other_clips_are_the_noise(clips):
 
 
 def test_noise_is_taken_again_only_when_all_of_it_was(clips):
-    few = TripletClips(clips.waves, clips.machine, torch.tensor([70, 80, 99]), 4800)
+    few = TripletClips(clips.waves, clips.machine, torch.tensor([50, 60, 79]), 4800)
     found = make(few)._noise_order(few, torch.arange(8)).tolist()
-    assert sorted(found[:3]) == sorted(found[3:6]) == [70, 80, 99]
+    assert sorted(found[:3]) == sorted(found[3:6]) == [50, 60, 79]
 
 
 def test_a_single_clip_is_refused(clips):
