@@ -18,7 +18,7 @@ from asd.schema.convert import convert
 from asd.schema.values import Count, WholeNumber
 
 _OBJECTIVES = ("left_out", "published", "pseudo_auc")
-_METRICS = ("official", "by_domain")
+_METRICS = ("official", "own_domain")
 _FOLDS = 3
 
 
@@ -67,7 +67,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--objective", default="left_out", choices=_OBJECTIVES,
                          help="what is maximised (default: left_out)")  # fmt: skip
     command.add_argument("--metric", default="official", choices=_METRICS,
-                         help="official: the year's official score; by_domain: harmonic mean of "
+                         help="official: the year's official score; own_domain: harmonic mean of "
                          "the AUC of each domain with its own anomalies, and the pAUC, as "
                          "published for DCASE2024 (default: official)")  # fmt: skip
     command.add_argument("--folds", metavar="INT",

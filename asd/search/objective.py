@@ -10,10 +10,10 @@ import numpy as np
 
 from asd.challenge.catalog import OfficialScore
 from asd.errors import UserError
-from asd.evaluation.metrics import arithmetic_mean, harmonic_mean, official_mean
+from asd.evaluation.metrics import arithmetic_mean, official_mean, own_domain_mean
 
 Kind = Literal["left_out", "published", "pseudo_auc"]
-Metric = Literal["official", "by_domain"]
+Metric = Literal["official", "own_domain"]
 
 Machines = tuple[str, ...]
 MachineMetrics = Mapping[str, Mapping[str, float]]
@@ -89,13 +89,9 @@ def official(rule: OfficialScore) -> Callable[[MachineMetrics], float]:
     return lambda metrics: official_mean(rule, [each["official"] for each in metrics.values()])
 
 
-def by_domain(metrics: MachineMetrics) -> float:
-    """Harmonic mean of the AUC of each domain with its own anomalies only, and the pAUC.
-
-    Source: khoaphamanh/DCASE2024, where the seven machine types make it one of 21 values.
-    """
-    names = ("s_auc", "t_auc", "mix_pauc")
-    return harmonic_mean([each[name] for each in metrics.values() for name in names])
+def own_domain(metrics: MachineMetrics) -> float:
+    """Mean of each domain with its own anomalies only, see `own_domain_mean`."""
+    return own_domain_mean(metrics.values())
 
 
 def pseudo_auc(metrics: MachineMetrics) -> float:

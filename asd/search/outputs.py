@@ -141,7 +141,10 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
         if figure.data:
             figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60})
             html = figure.to_html(
-                full_html=False, include_plotlyjs=False, default_height=f"{_HEIGHT}px"
+                full_html=False,
+                include_plotlyjs=False,
+                default_height=f"{_HEIGHT}px",
+                config={"showSendToCloud": False},  # a button that would send the trials away
             )
             found.append((heading, html))
     return get_plotlyjs(), found

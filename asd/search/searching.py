@@ -43,7 +43,7 @@ class Search:
     kind
         Which objective; see `asd search --help`.
     metric
-        Mean over machine types: "official", or "by_domain".
+        Mean over machine types: "official", or "own_domain".
     trials
         Number of trials of a study.
     folds
@@ -104,8 +104,8 @@ class Search:
     def _mean(self) -> Callable[[MachineMetrics], float]:
         if self.by_stand_ins:
             return objectives.pseudo_auc
-        if self.metric == "by_domain":
-            return objectives.by_domain
+        if self.metric == "own_domain":
+            return objectives.own_domain
         return objectives.official(self.base.challenge.official_score)
 
     def score_of(self, config: Config, scores: Mapping[str, Any]) -> str:
@@ -332,7 +332,7 @@ class Outcome:
 
 _SATURATED = 0.995
 
-_METRICS = {"official": "official score", "by_domain": "harmonic mean by domain"}
+_METRICS = {"official": "official score", "own_domain": "own-domain mean"}
 
 
 def run_search(search: Search) -> Outcome:

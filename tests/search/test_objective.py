@@ -12,9 +12,9 @@ from asd.search.objective import (
     Group,
     Objective,
     all_together,
-    by_domain,
     left_out,
     official,
+    own_domain,
     pseudo_auc,
     published_splits,
     without,
@@ -93,5 +93,5 @@ def test_means_are_the_official_and_the_published_ones():
     assert harmonic(rows) == pytest.approx(2 / (1 / 0.5 + 1 / 0.8))
     assert arithmetic(rows) == pytest.approx(0.65)
     six = [0.6, 0.4, 0.5, 0.9, 0.7, 0.6]
-    assert by_domain(rows) == pytest.approx(6 / np.sum(1 / np.array(six)))
+    assert own_domain(rows) == pytest.approx(6 / np.sum(1 / np.array(six)))
     assert all_together(("a", "b")) == (Group(("a", "b"), ("a", "b")),)

@@ -170,7 +170,7 @@ def test_trials_of_a_living_search_are_left_alone(make_search):
 
 def test_a_trial_that_cannot_be_done_does_not_end_the_search(make_search):
     search = make_search("luck: [1, 2]\nscore: [SCORE, WORSE]", trials=6)
-    damaged = replace(search, metric="by_domain")
+    damaged = replace(search, metric="own_domain")
     outcome = run_search(damaged)
     assert {trial.state.name for trial in outcome.study.trials} <= {"COMPLETE", "PRUNED"}
     assert outcome.study.values_of(outcome.best)[SCORE] == "SCORE"
