@@ -123,6 +123,12 @@ class AttentiveStatistics(nn.Module):
 
 _LEAST_VARIANCE = 1e-4
 
+_FEWEST_TOKENS = 2
+"""Tokens that have a deviation."""
+
+AdaptedPool = Literal["attentive_statistics", "band_attentive_statistics", "mean", "class"]
+"""How a learned pooling makes one vector of a clip's tokens."""
+
 
 class AdaptedEncoder(Frontend):
     """A pretrained encoder with LoRA, pooling and a projection, which are learned.
@@ -137,7 +143,8 @@ class AdaptedEncoder(Frontend):
     rank, alpha
         Of LoRA: inner size of its two matrices, and `alpha / rank` the factor of their product.
     pool
-        "attentive_statistics", "mean" of the tokens, or "class", the class token of EAT.
+        "attentive_statistics" or "mean" of the tokens, "band_attentive_statistics" of each band,
+        by the same layers, side by side, or "class", the class token of EAT.
     width
         Size of an embedding in training.
     score_pooling
@@ -161,7 +168,7 @@ class AdaptedEncoder(Frontend):
         weights: str,
         rank: Count = 64,
         alpha: Positive = 8.0,
-        pool: Literal["attentive_statistics", "mean", "class"] = "attentive_statistics",
+        pool: AdaptedPool = "attentive_statistics",
         width: Count = 256,
         score_pooling: Pooling | None = None,
         batch_norm_statistics: Literal["kept", "forgotten"] = "kept",
@@ -181,8 +188,15 @@ class AdaptedEncoder(Frontend):
         except UserError as error:
             raise UserError(f"the input (input_s, or the longest clip) {error}") from None
         self.network = network
-        self.pool = AttentiveStatistics(network.dim) if pool == "attentive_statistics" else None
-        self.projection = nn.Linear(network.dim, width)
+        attends = pool.endswith("attentive_statistics")
+        self.pool = AttentiveStatistics(network.dim) if attends else None
+        self.pools_bands = pool == "band_attentive_statistics"
+        if self.pools_bands and network.time_steps(samples) < _FEWEST_TOKENS:
+            raise UserError(
+                f"pool: {pool} needs {_FEWEST_TOKENS} tokens in each band; set a longer input_s, "
+                "or attentive_statistics"
+            )
+        self.projection = nn.Linear(network.dim * (network.bands if self.pools_bands else 1), width)
         self.takes_class = pool == "class"
         self.score_pooling = score_pooling
         self.forgets = batch_norm_statistics == "forgotten"
@@ -226,6 +240,9 @@ class AdaptedEncoder(Frontend):
             pooled = grid.class_token
         elif self.pool is None:
             pooled = grid.tokens.mean(dim=(1, 2))
+        elif self.pools_bands:
+            bands = grid.tokens.transpose(1, 2)  # (N, bands, time, dim)
+            pooled = self.pool(bands.flatten(0, 1)).view(len(bands), -1)
         else:
             pooled = self.pool(grid.tokens.flatten(1, 2))
         found: Tensor = self.projection(pooled)

@@ -33,6 +33,26 @@ def test_attentive_statistics_equal_the_toolkits():
         np.testing.assert_allclose(pool.eval()(golden["x"]), golden["eval_out"], atol=2e-5)
 
 
+def test_bands_are_pooled_each_by_the_same_layers(tiny_beats):
+    torch.manual_seed(0)
+    frontend = AdaptedEncoder(
+        SAMPLES, 16000, weights=str(tiny_beats), rank=4, width=8, pool="band_attentive_statistics"
+    ).eval()
+    with torch.no_grad():
+        tokens = frontend.network(frontend.network.features(waves())).tokens
+        assert tokens.shape[2] == 8
+        bands = [frontend.pool(tokens[:, :, band]) for band in range(8)]
+        expected = frontend.projection(torch.cat(bands, dim=1))
+        torch.testing.assert_close(frontend(waves()), expected)
+
+
+def test_a_single_token_in_each_band_is_refused(tiny_beats):
+    with pytest.raises(UserError, match="needs 2 tokens in each band"):
+        AdaptedEncoder(
+            4000, 16000, weights=str(tiny_beats), rank=4, pool="band_attentive_statistics"
+        )
+
+
 @pytest.mark.parametrize("case", ["recipe", "small", "decay"])
 def test_learning_rates_equal_those_of_timm(case):
     golden = np.load(DATA / "cosine_lr.npz")
