@@ -40,7 +40,7 @@ from asd.systems.embedding.labellers import (
     TrainingClasses,
     numbered,
 )
-from asd.systems.embedding.labels import OneClassError, Part, has_attributes
+from asd.systems.embedding.labels import ALL_PARTS, OneClassError, Part, has_attributes
 from asd.systems.embedding.maps import check_umap, principal_map, umap_map
 from asd.systems.embedding.sources import encoder_embeddings, spectrum_embeddings
 
@@ -226,7 +226,7 @@ class ClusterLabeller(Labeller):
             return lambda clips: _of_each_machine(by_machine, clips)
         parts: tuple[Part, ...] = ("machine", "section", "domain")
         if self.machines == "unlabelled":
-            parts = ("machine", "section", "attributes", "domain")
+            parts = ALL_PARTS
         try:
             classes = NameLabeller(parts=parts).classes(train, run)
         except OneClassError:

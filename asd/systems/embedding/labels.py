@@ -12,6 +12,8 @@ from asd.errors import UserError
 
 Part = Literal["machine", "section", "attributes", "domain"]
 
+ALL_PARTS: tuple[Part, ...] = ("machine", "section", "attributes", "domain")
+
 ClassName = tuple[str, ...]
 
 

@@ -29,7 +29,7 @@ from asd.systems.embedding.exporting import EmbeddingScore, backend_module, chec
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.kept_epochs import LAST, KeptEpochs
 from asd.systems.embedding.labellers import Embed, Trainers, TrainingClasses
-from asd.systems.embedding.labels import OneClassError
+from asd.systems.embedding.labels import ALL_PARTS, OneClassError, class_name
 from asd.systems.embedding.oversampled_set import cut_or_oversampled
 from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, check_weights
 from asd.systems.embedding.recipe import Recipe
@@ -431,7 +431,7 @@ class EmbeddingSystem(System):
         return {epoch: self._loaded(snapshots[epoch]["frontend"]) for epoch in kept.epochs}
 
     def _classes(self, train: ClipSet, run: Run) -> TrainingClasses:
-        """Classes of the recipe's labeller; clusters where clips have no more than one name."""
+        """Classes of the recipe's labeller; clusters where nothing is known of the clips."""
 
         def learn(
             train: ClipSet, classes: TrainingClasses, run: Run, stage: str, epochs: int
@@ -451,6 +451,8 @@ class EmbeddingSystem(System):
         try:
             classes = labeller.classes(train, run)
         except OneClassError as error:
+            if len({class_name(clip, ALL_PARTS) for clip in train}) > 1:
+                raise  # the recipe leaves out what is known
             labeller = spectrum_labeller(self.parameters.channel)
             try:
                 classes = labeller.classes(train, run)

@@ -127,7 +127,7 @@ def test_each_machine_type_is_clustered_by_a_triplet_network_of_its_own():
     assert again.tables() == system.tables()
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 4])
+@pytest.mark.parametrize("stop_after", [2, 4])
 def test_resumed_in_any_stage_it_ends_with_the_same_clusters_and_scores(tmp_path, stop_after):
     class Killed(BaseException):
         pass
