@@ -117,14 +117,23 @@ class Scorer:
     def score_file(self, path: Path, name: str) -> ScoredRecording:
         """Score a recording; one that cannot be scored is told with its reason."""
         try:
-            recording = read_recording(path)
-            self.warn_of_low_rate(path, recording.rate_hz)
-            if recording.rate_hz != self.rate_hz:
-                wave = resample(recording.wave, recording.rate_hz, self.rate_hz)
-                recording = Recording(wave, self.rate_hz)
+            recording = self.at_its_rate(read_recording(path), path)
             return self.score_recording(recording, path, name)
         except UserError as error:
             return ScoredRecording(name, path, reason=str(error).removeprefix(f"{path}: "))
+
+    def at_its_rate(self, recording: Recording, where: Path | str) -> Recording:
+        """A recording at the detector's rate, with a word where it lacks high frequencies.
+
+        Raises
+        ------
+        UserError
+            Its rate is too far from the detector's.
+        """
+        self.warn_of_low_rate(where, recording.rate_hz)
+        if recording.rate_hz == self.rate_hz:
+            return recording
+        return Recording(resample(recording.wave, recording.rate_hz, self.rate_hz), self.rate_hz)
 
     def warn_of_low_rate(self, where: Path | str, rate_hz: int) -> None:
         """Say where sound lacks the high frequencies that the detector learned."""

@@ -24,7 +24,7 @@ POLL_S = 0.5
 """Time between looks into the folder."""
 
 SETTLE_S = 2.0
-"""A file whose size has not changed for so long is taken for written."""
+"""A file that has not changed for so long is taken for written."""
 
 PATIENCE_S = 30.0
 """A file that cannot be read is given up when it has not changed for so long."""
@@ -152,11 +152,15 @@ class _Resampler:
 # --- files in a folder ----------------------------------------------------------------------------
 
 
+_Version = tuple[int, int]
+"""Size of a file, and when it was written."""
+
+
 @dataclass
 class _Waiting:
     """A file that may still be written to."""
 
-    size: int = -1
+    version: "_Version | None" = None
     changed_at: float = 0.0
     reason: str = ""
 
@@ -165,9 +169,9 @@ class _Waiting:
 class FolderWatch:
     """Finds recordings in a folder when they are complete.
 
-    A file counts as complete when its size has not changed for a while and, of a wav file, all
-    sound that its header announces is there. One that cannot be read is tried again until it has
-    not changed for longer.
+    A file counts as complete when it has not changed for a while and, of a wav file, all sound
+    that its header announces is there. One that cannot be read is tried again until it has not
+    changed for longer. A file that is written anew is a new recording.
 
     Parameters
     ----------
@@ -183,18 +187,18 @@ class FolderWatch:
     patience_s: float = PATIENCE_S
     clock: Callable[[], float] = time.monotonic
     _waiting: dict[Path, _Waiting] = field(default_factory=dict)
-    _done: set[Path] = field(default_factory=set)
+    _done: dict[Path, _Version | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder; make it, or check the path")
         if not self.with_existing:
-            self._done = set(self._sound_files())
+            self._done = {path: _version(path) for path in self._sound_files()}
 
-    def complete(self, rate_hz: int) -> Iterator[tuple[str, Recording | None, str]]:
+    def complete(self) -> Iterator[tuple[str, Recording | None, str]]:
         """Name, recording and "" of each file that is complete now; or None and the reason."""
         for path in self._sound_files():
-            if path in self._done:
+            if path in self._done and self._done[path] == _version(path):
                 continue
             name = utf8_name(path.relative_to(self.folder).as_posix())
             state = self._waiting.setdefault(path, _Waiting(changed_at=self.clock()))
@@ -204,31 +208,30 @@ class FolderWatch:
             try:
                 if not state.reason and not _is_whole(path):
                     raise UserError("is not complete")
-                recording = read_recording(path, rate_hz=rate_hz)
+                recording = read_recording(path)
             except (UserError, OSError) as error:
                 if not state.reason and still_s < self.patience_s:
                     state.reason = str(error)
                     continue
-                self._finish(path)
+                self._finish(path, state)
                 yield name, None, str(error).removeprefix(f"{path}: ")
                 continue
-            self._finish(path)
+            self._finish(path, state)
             yield name, recording, ""
 
     def _still_for(self, path: Path, state: _Waiting) -> float:
-        """Seconds since the file's size changed; 0 where it is gone."""
-        try:
-            size = path.stat().st_size
-        except OSError:
+        """Seconds since the file changed; 0 where it is gone."""
+        version = _version(path)
+        if version is None:
             self._waiting.pop(path, None)
             return 0.0
         now = self.clock()
-        if size != state.size:
-            state.size, state.changed_at, state.reason = size, now, ""
+        if version != state.version:
+            state.version, state.changed_at, state.reason = version, now, ""
         return now - state.changed_at
 
-    def _finish(self, path: Path) -> None:
-        self._done.add(path)
+    def _finish(self, path: Path, state: _Waiting) -> None:
+        self._done[path] = state.version  # if it has changed since, it is looked at again
         self._waiting.pop(path, None)
 
     def _sound_files(self) -> list[Path]:
@@ -238,6 +241,15 @@ class FolderWatch:
             if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in inside):
                 found.append(path)
         return sorted(found)
+
+
+def _version(path: Path) -> _Version | None:
+    """What tells a file from what it was before; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_whole(path: Path) -> bool:
@@ -260,12 +272,13 @@ def watch_folder(
 ) -> Iterator[Line]:
     """Lines of the files that appear in a folder, for ever."""
     while True:
-        for name, recording, reason in watch.complete(scorer.rate_hz):
+        for name, recording, reason in watch.complete():
             if recording is None:
                 yield {"file": name, "error": reason}
                 continue
             try:
-                yield from judge_windows(scorer, stream, recording, name)
+                heard = scorer.at_its_rate(recording, name)
+                yield from judge_windows(scorer, stream, heard, name)
             except UserError as error:
                 yield {"file": name, "error": str(error).removeprefix(f"{name}: ")}
         sleep(POLL_S)

@@ -17,7 +17,7 @@ from asd.cli import main
 from asd.errors import UserError
 from asd.monitoring.scoring import Scorer
 from asd.monitoring.stream import Stream, StreamParameters
-from asd.monitoring.watching import FolderWatch, watch_samples
+from asd.monitoring.watching import FolderWatch, watch_folder, watch_samples
 from asd.scores.windows import HeldOutWindows
 
 NORMAL = HeldOutWindows(np.arange(99), {"S": np.arange(1.0, 100.0)})
@@ -141,9 +141,7 @@ class Clock:
 
 def found(watch, clock, seconds=0.0):
     clock.now += seconds
-    return [
-        (name, recording is not None, reason) for name, recording, reason in watch.complete(16000)
-    ]
+    return [(name, recording is not None, reason) for name, recording, reason in watch.complete()]
 
 
 def test_a_file_is_read_when_it_is_complete(tmp_path, normal_folder):
@@ -160,6 +158,32 @@ def test_a_file_is_read_when_it_is_complete(tmp_path, normal_folder):
     assert found(watch, clock, 1) == []  # has just grown
     assert found(watch, clock, 3) == [("sub/new.wav", True, "")]
     assert found(watch, clock, 100) == []  # once
+
+
+def test_a_file_that_is_written_anew_is_a_new_recording(tmp_path, normal_folder):
+    (tmp_path / "latest.wav").write_bytes((normal_folder / "00.wav").read_bytes())
+    clock = Clock()
+    watch = FolderWatch(tmp_path, clock=clock)
+    assert found(watch, clock) == []
+    assert found(watch, clock, 60) == []  # was there before
+    for number in ("01", "02"):  # of the same size
+        (tmp_path / "latest.wav").write_bytes((normal_folder / f"{number}.wav").read_bytes())
+        assert found(watch, clock, 1) == []
+        assert found(watch, clock, 3) == [("latest.wav", True, "")]
+        assert found(watch, clock, 60) == []
+
+
+def test_files_of_a_lower_rate_are_scored_with_a_word(
+    scorer, make_pump, tmp_path, write_wav, caplog
+):
+    clock = Clock()
+    watch = FolderWatch(tmp_path, clock=clock)
+    write_wav(tmp_path / "low.wav", make_pump(1).sound(1.0)[::2], rate_hz=8000)
+    lines = watch_folder(
+        scorer, new_stream(scorer), watch, sleep=lambda _: setattr(clock, "now", clock.now + 3)
+    )
+    assert next(lines)["end_s"] == 1
+    assert "low.wav: is sampled at 8000 Hz, the detector learned 16000 Hz" in caplog.text
 
 
 def test_a_file_that_stays_unreadable_is_told_once(tmp_path):
