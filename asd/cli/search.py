@@ -35,8 +35,8 @@ def add_commands(commands: Any) -> None:
           augmentation.mixup: {choices: [0.0, 0.5], when: {training.epochs: [12, 16]}}
           score: [KNN, KNN-SMOTE]                           # which score is judged
 
-        Values are proposed by TPE, and trials that do worse than the median so far are given up
-        (Optuna). Objectives:
+        Values are proposed by TPE (Optuna), and trials that do worse than the median so far are
+        given up. Objectives:
 
           left_out    the official score. With --folds, the search is done once more for each part
                       of the machine types, which it may not look at, and its choice is scored
@@ -56,6 +56,7 @@ def add_commands(commands: Any) -> None:
           asd run -d --model results/search/raw_spec/best.yaml
         """,
     )  # fmt: skip
+    command.set_defaults(to_go_on="start the same search again to go on with it")
     command.add_argument("model", metavar="MODEL", help="a system, a recipe, or a class of your "
                          "own, as --model of asd train")  # fmt: skip
     add_split(command)

@@ -58,6 +58,11 @@ def _show(args: argparse.Namespace) -> None:
             f"{nearest(args.data, challenge_names())}; years are {', '.join(challenge_names())}"
         )
     if folder.is_dir():
+        if getattr(args, "machine_types", None):
+            raise UserError(
+                f"--machine_types: {args.data} is a folder of recordings, which has none; leave it "
+                "out"
+            )
         title, clips = folder.resolve().name, recorded_set(folder)
     else:
         config = read_config(args, dataset=args.data)

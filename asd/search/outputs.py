@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 _HEIGHT = 420
 """Of a plot, in pixels."""
 
+_CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.3)"
+_LOOK = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "font": {"color": "#7b8794"}}
+"""To be read on the page's light ground and on its dark one."""
+
 
 def write_outcome(outcome: Outcome) -> list[Path]:
     """Write the best recipe, the table of trials and the page; returns their paths."""
@@ -147,7 +151,9 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
             log.info("%s: not drawn (%s)", heading, error)
             continue
         if figure.data:
-            figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60})
+            figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60}, **_LOOK)
+            figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+            figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
             html = figure.to_html(
                 full_html=False,
                 include_plotlyjs=False,
