@@ -28,6 +28,8 @@ _CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.3)"
 _LOOK = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "font": {"color": "#7b8794"}}
 """To be read on the page's light ground and on its dark one."""
 
+_SCALE = {"colorscale": [[0.0, "#94a1b0"], [1.0, "#e0581f"]], "reversescale": False}
+
 
 def write_outcome(outcome: Outcome) -> list[Path]:
     """Write the best recipe, the table of trials and the page; returns their paths."""
@@ -151,7 +153,11 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
             log.info("%s: not drawn (%s)", heading, error)
             continue
         if figure.data:
-            figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60}, **_LOOK)
+            figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60})
+            if plot is not visualization.plot_parallel_coordinate:  # whose lines are dark on white
+                figure.update_layout(_LOOK)
+            if plot is visualization.plot_slice:
+                figure.update_traces({"marker": _SCALE})
             figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
             figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
             html = figure.to_html(

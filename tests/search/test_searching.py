@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -390,6 +391,26 @@ def test_what_is_left_can_be_read_and_run(make_search):
     from asd.config import load_config
 
     assert load_config(best, {}, "dev").system == search.config({"x": values["--x"]}).system
+
+
+def test_the_best_recipe_says_how_it_runs(make_search):
+    """Also from a folder with a space, and by which of its scores it was judged."""
+    flags = {"model": "raw_spec", "machine_types": ["fan", "valve"], "seed": "5"}
+    space = "frontend.mels: [8, 12]\nscore: [KNN-RESCALE]"
+    search = make_search(space, name="a b", trials=1, flags=flags)
+    outcome = run_search(search)
+    best = write_outcome(outcome)[0]
+    command = next(line for line in best.read_text().splitlines() if "Runs by" in line)
+    words = shlex.split(command.removeprefix("# Runs by: "))
+    assert words[words.index("--model") + 1] == str(best)
+    assert words[words.index("--score") + 1] == "KNN-RESCALE"
+    assert words[words.index("--seed") + 1] == "5"
+
+
+def test_the_table_holds_values_in_full(make_search):
+    outcome = run_search(make_search(X, trials=1))
+    row = write_outcome(outcome)[1].read_text().splitlines()[1]
+    assert float(row.split(",")[4]) == outcome.best.params["x"]
 
 
 def test_warnings_of_a_single_training_are_not_told_at_every_trial(caplog):
