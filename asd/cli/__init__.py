@@ -61,7 +61,8 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
         print(f"asd: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print("\nasd: interrupted; add --restart to go on with a training", file=sys.stderr)
+        how = getattr(args, "to_go_on", "add --restart to go on with a training")
+        print(f"\nasd: interrupted; {how}", file=sys.stderr)
         return exit_status(interrupt)
     except OSError as error:  # a file or folder that nothing below has put into words
         if debug or error.filename is None:

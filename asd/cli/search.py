@@ -20,42 +20,44 @@ from asd.schema.values import Count, WholeNumber
 _OBJECTIVES = ("left_out", "published", "pseudo_auc")
 _METRICS = ("official", "own_domain")
 _FOLDS = 3
+_TEXT = """
+SPACE is a YAML file of keys, as --set takes them, and what each may be:
+
+  training.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}
+  training.epochs: {low: 4, high: 16, step: 4}      # no point: whole numbers
+  frontend.windows: [[1024], [256, 4096]]           # one of these
+  augmentation.mixup: {choices: [0.0, 0.5], when: {training.epochs: [12, 16]}}
+  score: [KNN, KNN-SMOTE]                           # which score is judged
+
+Values are proposed by TPE (Optuna), and trials that do worse than the median so far are
+given up. Objectives:
+
+  left_out    the official score. With --folds, the search is done once more for each part
+              of the machine types, which it may not look at, and its choice is scored
+              there: the nested estimate, which can be reported. Up to folds + 1 times
+              the trainings.
+  published   mean over five random choices of 5 of 7 machine types, each learned and
+              scored for itself, on test clips: as published for DCASE2024, and flattering
+  pseudo_auc  needs no anomaly and no label: normal clips of other machine types and
+              attributes stand in
+
+A search that was interrupted goes on when it is started again. Equal seeds, and as many
+trials at the same time, give equal trials.
+
+examples:
+  asd search ae --space space.yaml --trials 30 -d
+  asd search raw_spec --space space.yaml --objective pseudo_auc -d --dataset DCASE2025T2
+  asd run -d --model results/search/raw_spec/best.yaml
+"""
 
 
 def add_commands(commands: Any) -> None:
     """Add the command."""
     command = add_command(
         commands, "search", _search, "search for the parameters of a system or recipe",
-        """
-        SPACE is a YAML file of keys, as --set takes them, and what each may be:
-
-          training.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}
-          training.epochs: {low: 4, high: 16, step: 4}      # no point: whole numbers
-          frontend.windows: [[1024], [256, 4096]]           # one of these
-          augmentation.mixup: {choices: [0.0, 0.5], when: {training.epochs: [12, 16]}}
-          score: [KNN, KNN-SMOTE]                           # which score is judged
-
-        Values are proposed by TPE, and trials that do worse than the median so far are given up
-        (Optuna). Objectives:
-
-          left_out    the official score. With --folds, the search is done once more for each part
-                      of the machine types, which it may not look at, and its choice is scored
-                      there: the nested estimate, which can be reported. Up to folds + 1 times
-                      the trainings.
-          published   mean over five random choices of 5 of 7 machine types, each learned and
-                      scored for itself, on test clips: as published for DCASE2024, and flattering
-          pseudo_auc  needs no anomaly and no label: normal clips of other machine types and
-                      attributes stand in
-
-        A search that was interrupted goes on when it is started again. Equal seeds, and as many
-        trials at the same time, give equal trials.
-
-        examples:
-          asd search ae --space space.yaml --trials 30 -d
-          asd search raw_spec --space space.yaml --objective pseudo_auc -d --dataset DCASE2025T2
-          asd run -d --model results/search/raw_spec/best.yaml
-        """,
+        _TEXT,
     )  # fmt: skip
+    command.set_defaults(to_go_on="start the same search again to go on with it")
     command.add_argument("model", metavar="MODEL", help="a system, a recipe, or a class of your "
                          "own, as --model of asd train")  # fmt: skip
     add_split(command)

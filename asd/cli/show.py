@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from asd.cli.outputs import check_output
-from asd.cli.parsing import add_command, add_config, add_parameters, add_split, read_config
+from asd.cli.parsing import (
+    add_command,
+    add_config,
+    add_parameters,
+    add_split,
+    given_parameters,
+    read_config,
+)
 from asd.errors import UserError
 from asd.words import nearest
 
@@ -58,6 +65,11 @@ def _show(args: argparse.Namespace) -> None:
             f"{nearest(args.data, challenge_names())}; years are {', '.join(challenge_names())}"
         )
     if folder.is_dir():
+        if "machine_types" in given_parameters(args):
+            raise UserError(
+                f"--machine_types: {args.data} is a folder of recordings, which has none; leave it "
+                "out"
+            )
         title, clips = folder.resolve().name, recorded_set(folder)
     else:
         config = read_config(args, dataset=args.data)

@@ -183,15 +183,15 @@ class _ClusterWatch:
         elif self._looked - self._had_workers > self.timeout_s:
             raise UserError(
                 f"--cluster: the Dask scheduler at {self._address} has had no worker for "
-                f"{self.timeout_s:g} s; start some with 'dask worker {self._address}', then go on "
-                "with --restart"
+                f"{self.timeout_s:g} s; start some with 'dask worker {self._address}', then the "
+                "same command again (a training: with --restart)"
             )
 
     def lost(self) -> UserError:
         """What to raise when the scheduler is lost: what its workers still do, nobody knows."""
         return UserError(
             f"--cluster: lost the Dask scheduler at {self._address} before all jobs were done; "
-            "see that it runs, then go on with --restart"
+            "see that it runs, then start the same command again (a training: with --restart)"
         )
 
 

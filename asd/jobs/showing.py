@@ -205,7 +205,8 @@ def write_survey_page(path: Path, found: Survey, each: int) -> None:
         section = group.section and f"section {group.section}"
         kind = ", ".join(filter(None, [section, group.part, group.domain, group.label]))
         attributes = group.attributes and f"attributes: {group.attributes}"
-        words = [f"{len(group.clips)} clips", attributes]
+        count = len(group.clips)
+        words = [f"{count} clip{'' if count == 1 else 's'}", attributes]
         entry = ClipGroup(kind, ", ".join(filter(None, words)), sounds)
         groups.setdefault(group.machine, []).append(entry)
     notes = [f"Cannot be read: {utf8_name(file)} ({why})" for file, why in found.unreadable[:20]]

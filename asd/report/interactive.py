@@ -100,7 +100,7 @@ def write_maps(path: Path, machines: Mapping[str, PlacedClips], title: str) -> N
         template="plotly_white",
         scene={"xaxis": axis, "yaxis": axis, "zaxis": axis},
         updatemenus=[{"buttons": menu, "x": 0.0, "xanchor": "left", "y": 1.0, "yanchor": "top"}],
-        legend={"itemsizing": "constant"},
+        legend={"itemsizing": "constant", "orientation": "h", "y": 0.0, "yanchor": "bottom"},
         margin={"l": 0, "r": 0, "b": 0, "t": 50},
     )
     page = figure.to_html(include_plotlyjs=True, div_id="map", config=_CONFIG)

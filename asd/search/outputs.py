@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,19 @@ log = logging.getLogger(__name__)
 _HEIGHT = 420
 """Of a plot, in pixels."""
 
+_CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.3)"
+_LOOK = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "font": {"color": "#7b8794"}}
+"""To be read on the page's light ground and on its dark one."""
+
+_SCALE = {"colorscale": [[0.0, "#94a1b0"], [1.0, "#e0581f"]], "reversescale": False}
+
 
 def write_outcome(outcome: Outcome) -> list[Path]:
     """Write the best recipe, the table of trials and the page; returns their paths."""
     folder = outcome.search.folder
     best, table, page = folder / "best.yaml", folder / "trials.csv", folder / "search.html"
     write_text(best, best_text(outcome))
-    write_rows(table, [_columns(outcome), *_rows(outcome)])
+    write_rows(table, [_columns(outcome), *_rows(outcome, repr)])
     write_text(page, search_page(_page(outcome)))
     return [best, table, page]
 
@@ -40,11 +47,14 @@ def best_text(outcome: Outcome) -> str:
     config = search.config(outcome.study.values_of(best))
     path = search.folder / "best.yaml"
     is_recipe = config.entry.recipe is not None
-    flag = f"--model {path}" if is_recipe else f"--config {path}"
+    words = ["asd", "run", f"-{config.split[0]}", "--dataset", config.dataset]
+    words += ["--model" if is_recipe else "--config", str(path), "--seed", str(config.seed)]
+    if is_recipe and config.score.lower() != "all":
+        words += ["--score", config.score]
     head = [
         f"{config.entry.label}, trial {best.number} of a search by {search.kind}.",
         *outcome.lines(),
-        f"Runs by: asd run -{config.split[0]} --dataset {config.dataset} {flag}",
+        f"Runs by: {shlex.join(words)}",
     ]
     values = plain(config.system) if is_recipe else _flags(config)
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -64,8 +74,8 @@ def _columns(outcome: Outcome) -> list[str]:
     return ["trial", "state", "value", "seconds", *keys, "reason"]
 
 
-def _rows(outcome: Outcome) -> Iterator[list[str]]:
-    """Trials, the best first, then those without a value."""
+def _rows(outcome: Outcome, number: Callable[[float], str]) -> Iterator[list[str]]:
+    """Trials, the best first, then those without a value; `number` writes values of keys."""
     trials = outcome.study.trials
     for trial in sorted(trials, key=value_of, reverse=True):
         values = outcome.study.values_of(trial)
@@ -76,16 +86,20 @@ def _rows(outcome: Outcome) -> Iterator[list[str]]:
             "" if math.isinf(value_of(trial)) else f"{value_of(trial):.6f}",
             "" if duration is None else f"{duration.total_seconds():.1f}",
             *(
-                _shown(values[entry.key]) if entry.key in values else ""
+                _shown(values[entry.key], number) if entry.key in values else ""
                 for entry in outcome.search.space.entries
             ),
             trial.user_attrs.get(REASON, ""),
         ]
 
 
-def _shown(value: Any) -> str:
+def _short(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _shown(value: Any, number: Callable[[float], str]) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return number(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -104,7 +118,7 @@ def _page(outcome: Outcome) -> SearchPage:
         ],
         notes=outcome.lines(),
         columns=_columns(outcome),
-        rows=list(_rows(outcome)),
+        rows=list(_rows(outcome, _short)),
         figures=figures,
         plot_script=script,
     )
@@ -140,6 +154,12 @@ def _figures(outcome: Outcome) -> tuple[str, list[tuple[str, str]]]:
             continue
         if figure.data:
             figure.update_layout(title=None, height=_HEIGHT, margin={"t": 20, "b": 60})
+            if plot is not visualization.plot_parallel_coordinate:  # whose lines are dark on white
+                figure.update_layout(_LOOK)
+            if plot is visualization.plot_slice:
+                figure.update_traces({"marker": _SCALE})
+            figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+            figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
             html = figure.to_html(
                 full_html=False,
                 include_plotlyjs=False,

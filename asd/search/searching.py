@@ -1,6 +1,7 @@
 """The search: trials asked for, trained, judged and told, a few at a time."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,15 @@ from asd.schema.parameters import plain
 from asd.search import objective as objectives
 from asd.search.objective import Kind, MachineMetrics, Machines, Metric, Objective
 from asd.search.space import SCORE, Space, Values, check_space, set_texts
+from asd.search.stand_ins import check_stand_ins
 from asd.search.study import REASON, Study, living_worker, value_of
-from asd.search.trainings import do_training, read_metrics, training_job
-from asd.systems.registry import find_system
+from asd.search.trainings import (
+    check_labels,
+    code_of,
+    do_training,
+    read_metrics,
+    training_job,
+)
 from asd.threads import thread_count
 
 if TYPE_CHECKING:
@@ -130,19 +137,20 @@ def check(search: Search) -> None:
     base = search.base
     if base.use_ids:
         raise UserError("--use_ids: a search judges whole machine types; leave it out")
-    system = find_system(base.model).system_class()(base.system)
-    system.check()
     for values in search.space.examples():
         config = search.config(values)
-        scores = config.entry.system_class()(config.system).score_names
-        search.score_of(config, dict.fromkeys(scores))
+        system = config.entry.system_class()(config.system)
+        system.check()
+        search.score_of(config, dict.fromkeys(system.score_names))
     if search.folds:
         objectives.left_out(base.machines, search.folds, base.seed)
     check_dataset(base)
     for machine in base.machines:
-        find_clips(base, machine, "train")
-        if not search.by_stand_ins:
-            find_clips(base, machine, "test")
+        train = find_clips(base, machine, "train")
+        if search.by_stand_ins:
+            check_stand_ins(train, base.seed, others=len(base.machines) > 1)
+        else:
+            check_labels(find_clips(base, machine, "test"), base.dataset)
 
 
 @dataclass
@@ -170,7 +178,10 @@ def run_study(search: Search, study: Study, objective: Objective, title: str) ->
             _show(bar, study)
             trials = study.next_trials(at_once, total)
             if not trials:
-                return
+                if not study.others_run:
+                    return
+                time.sleep(_LOOK_S)  # another search does the last trials; it may be killed
+                continue
             reasons = _do_trials(search, study, objective, trials, at_once)
             tried, failed = tried + len(trials), failed + len(reasons)
             if reasons and failed == tried and (tried >= _HOPELESS or tried == total):
@@ -179,6 +190,8 @@ def run_study(search: Search, study: Study, objective: Objective, title: str) ->
 
 _HOPELESS = 3
 """A search whose first so many trials all fail ends."""
+
+_LOOK_S = 1.0
 
 
 def _show(bar: Any, study: Study) -> None:
@@ -378,8 +391,11 @@ def _facts(search: Search, scored: Machines) -> dict[str, Any]:
         "model": base.entry.label,
         "parameters": plain(base.system),
         "space": search.space.to_plain(),
+        "code": code_of(base.entry),
         "dataset": base.dataset,
         "split": base.split,
+        "dataset_directory": str(base.dataset_directory.absolute()),
+        "mono": base.mono,
         "machine types": list(base.machines),
         "scored": list(scored),
         "objective": search.kind,

@@ -1,8 +1,9 @@
 """The space of a search: which entries of a system or recipe are varied, and how."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,9 @@ class Range(Protocol):
     def examples(self) -> list[Any]:
         """Values that must all be possible, its ends among them."""
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of those."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -41,6 +45,9 @@ class Choices:
 
     def examples(self) -> list[Any]:
         return list(self.values)
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,13 @@ class WholeNumbers:
     def examples(self) -> list[Any]:
         return [self.low, self.high]
 
+    def holds(self, value: Any) -> bool:
+        return (
+            _is_number(value)
+            and self.low <= value <= self.high
+            and (self.step is None or _is_reached(self.low, value, self.step))
+        )
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -73,6 +87,13 @@ class Numbers:
 
     def examples(self) -> list[Any]:
         return [self.low, self.high]
+
+    def holds(self, value: Any) -> bool:
+        return (
+            _is_number(value)
+            and self.low <= value <= self.high
+            and (self.step is None or _is_reached(self.low, value, self.step))
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ class Entry:
 
     def applies(self, values: Values) -> bool:
         """Whether it is set beside these values."""
-        return all(values.get(key) in wanted for key, wanted in self.when.items())
+        return all(key in values and values[key] in wanted for key, wanted in self.when.items())
 
 
 @dataclass(frozen=True)
@@ -101,11 +122,12 @@ class Space:
     file: str
     entries: tuple[Entry, ...]
 
-    def suggest(self, trial: "Trial") -> Values:
-        """The values of a trial."""
+    def suggest(self, trial: "Trial", begin: Callable[[str], None] = lambda _: None) -> Values:
+        """The values of a trial; `begin` is told each key before its value is drawn."""
         values: Values = {}
         for entry in self.entries:
             if entry.applies(values):
+                begin(entry.key)
                 values[entry.key] = entry.range.suggest(trial, entry.key)
         return values
 
@@ -152,7 +174,7 @@ def read_space(path: Path) -> Space:
         raise root.error("expected lines such as 'training.epochs: {low: 4, high: 16}'")
     entries: list[Entry] = []
     for key, node in root.items().items():
-        entries.append(_read_entry(key, node, [entry.key for entry in entries]))
+        entries.append(_read_entry(key, node, {entry.key: entry for entry in entries}))
     if not entries:
         raise root.error("names no key to vary; add one")
     return Space(str(path), tuple(entries))
@@ -163,7 +185,14 @@ def set_texts(values: Values) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items() if key != SCORE]
 
 
-def _read_entry(key: str, node: Node, above: list[str]) -> Entry:
+def _read_entry(key: str, node: Node, above: Mapping[str, Entry]) -> Entry:
+    entry = _read_any(key, node, above)
+    if key == SCORE and not all(isinstance(name, str) for name in entry.range.examples()):
+        raise node.error("expected names of scores to choose from, such as [KNN, GMM]")
+    return entry
+
+
+def _read_any(key: str, node: Node, above: Mapping[str, Entry]) -> Entry:
     if not node.is_mapping():
         return Entry(key, _choices([each.plain() for each in node.elements()], node))
     entries = node.items(("low", "high", "step", "log", "choices", "when"))
@@ -180,13 +209,19 @@ def _read_entry(key: str, node: Node, above: list[str]) -> Entry:
     return Entry(key, _numbers(entries, node), when)
 
 
-def _read_when(node: Node, above: list[str]) -> dict[str, tuple[Any, ...]]:
+def _read_when(node: Node, above: Mapping[str, Entry]) -> dict[str, tuple[Any, ...]]:
     found = {}
     for key, value in node.items().items():
         if key not in above:
             raise value.error(f"{key} does not stand above this key; put it there")
         plain = value.plain()
         found[key] = tuple(plain) if isinstance(plain, list) else (plain,)
+        for wanted in found[key]:
+            if not above[key].range.holds(wanted):
+                raise value.error(
+                    f"{key} is never {_text(wanted)}; give values of it, in a list where each is "
+                    "a list itself"
+                )
     return found
 
 
@@ -199,7 +234,7 @@ def _choices(values: list[Any], node: Node) -> Choices:
 def _numbers(entries: Mapping[str, Node], node: Node) -> Range:
     given = {key: entry.plain() for key, entry in entries.items()}
     for key, value in given.items():
-        if key != "log" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        if key != "log" and not _is_number(value):
             raise entries[key].error(f"expected a number, got {value!r}")
     log = given.pop("log", False)
     if not isinstance(log, bool):
@@ -213,9 +248,20 @@ def _numbers(entries: Mapping[str, Node], node: Node) -> Range:
         raise node.error(f"with log: true low must be above 0, got {low}")
     if log and step is not None:
         raise entries["step"].error("does not go with log: true; remove one of them")
+    if step is not None and not _is_reached(low, high, step):
+        raise entries["step"].error(f"steps of {step} from {low} do not reach high, {high}")
     if all(isinstance(value, int) for value in given.values()):
         return WholeNumbers(low, high, step or 1, log)
     return Numbers(float(low), float(high), None if step is None else float(step), log)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_reached(low: float, value: float, step: float) -> bool:
+    """Whether steps from `low` reach a value, as decimal numbers."""
+    return (Decimal(str(value)) - Decimal(str(low))) % Decimal(str(step)) == 0
 
 
 def _text(value: Any) -> str:

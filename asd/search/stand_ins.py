@@ -77,6 +77,31 @@ def take_apart(clips: Sequence[Clip], seed: int) -> Parts:
     return Parts(*(np.array(sorted(part), dtype=np.int64) for part in (learned, normal, attribute)))
 
 
+def check_stand_ins(clips: Sequence[Clip], seed: int, *, others: bool) -> None:
+    """Refuse training clips of a machine type that cannot be judged by stand-ins.
+
+    Parameters
+    ----------
+    others
+        Whether there are clips of other machine types.
+
+    Raises
+    ------
+    UserError
+        There are too few clips, or nothing stands in for anomalies.
+    """
+    if not len(take_apart(clips, seed).attribute) and not others:
+        raise nothing_stands_in(clips[0].machine)
+
+
+def nothing_stands_in(machine: str) -> UserError:
+    """The error to raise where there is no stand-in."""
+    return UserError(
+        f"{machine}: there is nothing to stand in for anomalies, neither another machine type nor "
+        "an attribute to spare; name more --machine_types"
+    )
+
+
 def stand_in(clips: ClipSet, like: Clip) -> ClipSet:
     """Clips as if they were of the machine type and section of another clip."""
     renamed = [replace(c, machine=like.machine, section=like.section) for c in clips]

@@ -1,8 +1,9 @@
 """A study kept by Optuna: asks for trials, also for those that a killed search left behind.
 
-A trial's random numbers come from the seed and its number, so an interrupted search goes on as if
-nothing had happened. Several searches may share a study: each holds a lock for as long as it lives,
-by which the others know whose trials are still being done.
+A trial's random numbers come from the seed, its number and the key, and trials begin in groups of
+one size, so an interrupted search goes on as if nothing had happened. Several searches may share a
+study: each holds a lock for as long as it lives, by which the others know whose trials are still
+being done.
 """
 
 import json
@@ -10,6 +11,7 @@ import logging
 import math
 import secrets
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asd.errors import UserError
+from asd.files import write_text
 from asd.locks import exclusive_lock
 from asd.search.space import Space, Values
 from asd.words import one_line
@@ -27,13 +30,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FACTS, _WORKER = "facts", "worker"
+_FACTS, _WORKER, _FOLDER = "facts", "worker", "folder"
 
 REASON = "reason"
 """Attribute of a trial that failed: why."""
 
 RANDOM_TRIALS = 10
 """Trials whose values are drawn at random, before TPE learns from them (Optuna's default)."""
+
+LEAST_JUDGED = 5
+"""Trials that must have a value before another one is given up (Optuna's default)."""
+
+_SQLITE_WAIT_S = 60
+"""How long a write waits for those of other searches."""
 
 
 def import_optuna() -> Any:
@@ -123,21 +132,42 @@ class Study:
         return max(self.complete, key=value_of, default=None)
 
     def next_trials(self, most: int, total: int) -> "list[optuna.Trial]":
-        """Up to `most` trials to do: those left behind, then new ones up to `total`."""
+        """Up to `most` trials to do: those left behind, then new ones up to `total`.
+
+        With those left behind only so many new ones begin as would have begun beside them.
+        """
         with exclusive_lock(self.folder / "ask.lock", "asking"):
             found = self._left_behind()[:most]
-            for _ in range(min(most - len(found), total - len(self.trials))):
+            begun = len(self.trials)
+            room = min(most - len(found), -begun % most) if found else most
+            for _ in range(min(room, total - begun)):
                 found.append(self.optuna.ask())
+                found[-1].set_user_attr(_WORKER, self.worker)
                 self._suggest(found[-1])
-            for trial in found:
-                trial.set_user_attr(_WORKER, self.worker)
         return found
 
+    @property
+    def others_run(self) -> bool:
+        """Whether other searches have trials that they have not told the end of."""
+        running = (t for t in self.trials if t.state.name == "RUNNING")
+        return any(trial.user_attrs.get(_WORKER) != self.worker for trial in running)
+
     def report(self, trial: "optuna.Trial", step: int, value: float) -> bool:
-        """Tell a trial's value so far; whether it is to be pruned."""
-        if step not in self._told.get(trial.number, ()):
+        """Tell a trial's value so far; whether it is to be given up.
+
+        It is where the value is below the median of those that the trials which have a value had
+        at the same step. Optuna's `MedianPruner` takes a trial's best value of all steps instead,
+        which is right for a course of training, but not for means over ever more machine types:
+        an easy first one would keep any trial.
+        """
+        told = self._told.get(trial.number, set())
+        if step not in told:
             trial.report(value, step)
-        return trial.should_prune()
+        elif step < max(told):  # it was not given up here
+            return False
+        others = [t.intermediate_values.get(step, math.nan) for t in self.complete]
+        others = [other for other in others if not math.isnan(other)]
+        return len(others) >= LEAST_JUDGED and not value >= float(np.median(others))
 
     def tell(self, trial: "optuna.Trial", value: float) -> None:
         """Tell a trial's value; nan is a failure."""
@@ -157,17 +187,22 @@ class Study:
         self.optuna.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
 
     def _open(self, url: str, name: str, facts: Mapping[str, Any]) -> "optuna.Study":
+        own = self._folder_name()
         try:
+            waiting = {"timeout": _SQLITE_WAIT_S} if url.startswith("sqlite") else {}
+            self._storage = self._optuna.storages.RDBStorage(url, {"connect_args": waiting})
             study: optuna.Study = self._optuna.create_study(
-                storage=url,
+                storage=self._storage,
                 study_name=name,
                 direction="maximize",
-                pruner=self._optuna.pruners.MedianPruner(),
+                pruner=self._optuna.pruners.NopPruner(),  # see `report`
                 load_if_exists=True,
             )
-            known = study.user_attrs.get(_FACTS)
+            known, place = study.user_attrs.get(_FACTS), study.user_attrs.get(_FOLDER)
             if known is None:
                 study.set_user_attr(_FACTS, dict(facts))
+            if place is None:
+                study.set_user_attr(_FOLDER, own)
         except UserError:
             raise
         except Exception as error:  # SQLAlchemy's, alembic's, the driver's
@@ -183,25 +218,47 @@ class Study:
                 f"--study {url}: holds a search of another kind ({differing} differ); go on with "
                 "the same flags, or name another --study or --export_dir"
             )
+        if place not in (None, own):  # its locks are not here, by which trials are kept apart
+            raise UserError(
+                f"--study {url}: belongs to a search in another folder than {self.folder.parent}; "
+                "go on with its --result_directory, or name another --export_dir"
+            )
         return study
 
+    def _folder_name(self) -> str:
+        """What tells the folder of the locks from others, wherever it is moved."""
+        path = self.folder / "name"
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            name = secrets.token_hex(8)
+            write_text(path, name)
+            return name
+
     def _suggest(self, trial: "optuna.Trial") -> Values:
-        seed = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
-        self.optuna.sampler = self._optuna.samplers.TPESampler(
-            seed=int(seed), n_startup_trials=RANDOM_TRIALS, constant_liar=True
-        )
-        return self.space.suggest(trial)
+        def begin(key: str) -> None:
+            words = [self.seed, trial.number, zlib.crc32(key.encode())]
+            self.optuna.sampler = self._optuna.samplers.TPESampler(
+                seed=int(np.random.SeedSequence(words).generate_state(1)[0]),
+                n_startup_trials=RANDOM_TRIALS,
+                constant_liar=True,
+            )
+
+        return self.space.suggest(trial, begin)
 
     def _left_behind(self) -> "list[optuna.Trial]":
         """Trials of searches that no longer live."""
         found = []
+        study = self._storage.get_study_id_from_name(self.optuna.study_name)
         for frozen in self.trials:
             worker = frozen.user_attrs.get(_WORKER, "")
             if frozen.state.name == "RUNNING" and worker != self.worker:
                 if self._lives(worker):
                     continue
                 log.info("going on with trial %d, which was interrupted", frozen.number)
-                trial = self._optuna.Trial(self.optuna, frozen._trial_id)
+                number = self._storage.get_trial_id_from_study_id_trial_number(study, frozen.number)
+                trial = self._optuna.Trial(self.optuna, number)
+                trial.set_user_attr(_WORKER, self.worker)
                 self._told[trial.number] = set(frozen.intermediate_values)
                 self._suggest(trial)
                 found.append(trial)

@@ -1,10 +1,11 @@
 """One training of a trial, in memory: learn some machine types, and judge the scores."""
 
 import hashlib
+import inspect
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asd import __version__
 from asd.audio.clip_set import ClipSet
-from asd.clips import LABELS
+from asd.clips import LABELS, Clip
 from asd.config import Config
 from asd.detector import Detector
 from asd.errors import UserError
@@ -29,10 +31,12 @@ from asd.search.stand_ins import (
     MOST_OTHERS,
     Indices,
     evenly,
+    nothing_stands_in,
     pseudo_metrics,
     stand_in,
     take_apart,
 )
+from asd.systems.registry import SystemEntry
 
 Found = dict[str, dict[str, dict[str, float]]]
 """Score -> machine type -> metric -> value."""
@@ -43,9 +47,13 @@ def training_job(config: Config, machines: tuple[str, ...], by_stand_ins: bool) 
     config = replace(config, machine_types=machines)
     facts = {
         "system": config.entry.system,
+        "code": code_of(config.entry),
+        "version": __version__,
         "parameters": plain(config.system),
         "dataset": config.dataset,
         "split": config.split,
+        "dataset_directory": str(config.dataset_directory.absolute()),
+        "mono": config.mono,
         "machines": machines,
         "seed": config.seed,
         "max_fpr": config.max_fpr,
@@ -55,24 +63,39 @@ def training_job(config: Config, machines: tuple[str, ...], by_stand_ins: bool) 
     return Job(config, machines, (), hashlib.sha256(text.encode()).hexdigest()[:20])
 
 
+def code_of(entry: SystemEntry) -> str:
+    """SHA-256 of the file of a system from outside the package, which may change; else ""."""
+    cls = entry.system_class()
+    if cls.__module__.split(".")[0] == "asd":
+        return ""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()
+    except (OSError, TypeError):  # it is not in a file
+        return ""
+
+
 def file_of(folder: Path, job: Job) -> Path:
     """Where a training's metrics are kept."""
     return folder / f"{job.tag}.json"
 
 
 def read_metrics(folder: Path, job: Job) -> Found | None:
-    """The metrics of a training that is done, or None; undefined ones are nan."""
+    """The metrics of a training, undefined ones nan; None where it is not done, or damaged."""
     try:
         found = json.loads(file_of(folder, job).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return {
-        score: {
-            machine: {name: math.nan if value is None else value for name, value in own.items()}
-            for machine, own in machines.items()
+        kept = {
+            score: {
+                machine: {name: math.nan if v is None else float(v) for name, v in own.items()}
+                for machine, own in machines.items()
+            }
+            for score, machines in found.items()
         }
-        for score, machines in found.items()
-    }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    is_whole = all(
+        machines.keys() == {*job.machines} and all(machines.values()) for machines in kept.values()
+    )
+    return kept if kept and is_whole else None
 
 
 def do_training(
@@ -130,12 +153,7 @@ def _by_tests(job: Job, threads: int) -> Found:
         for machine in planned.machines:
             clips = machine_clips(job.config, machine, "test", threads)
             own = of_sections(job.config, clips, planned.sections)
-            if unlabelled := [clip for clip in own if clip.label not in LABELS]:
-                raise UserError(
-                    f"{unlabelled[0].path}: a test clip without a label, by which trials cannot "
-                    f"be judged; give labels (asd rename --dataset {job.config.dataset}), or "
-                    "search by --objective pseudo_auc"
-                )
+            check_labels(own.clips, job.config.dataset)
             tables.setdefault(machine, []).append(detector.score(own).rounded())
     rule, found = job.config.challenge.official_score, Found()
     for machine, parts in tables.items():
@@ -146,6 +164,23 @@ def _by_tests(job: Job, threads: int) -> Found:
             metrics = {"official": official_score(rule, list(by_section.values()))}
             found.setdefault(score, {})[machine] = metrics | _means(by_section)
     return found
+
+
+def check_labels(clips: Sequence[Clip], dataset: str) -> None:
+    """Refuse test clips of which one has no label.
+
+    Raises
+    ------
+    UserError
+        Names the clip, and what else can be done.
+    """
+    for clip in clips:
+        if clip.label not in LABELS:
+            raise UserError(
+                f"{clip.path}: a test clip without a label, by which trials cannot be judged; "
+                f"give labels (asd rename --dataset {dataset}), or search by "
+                "--objective pseudo_auc"
+            )
 
 
 def _means(by_section: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -208,10 +243,7 @@ def _stand_ins(own: ClipSet, attribute: Indices, others: list[ClipSet]) -> dict[
     if len(attribute):
         kinds["attribute"] = [own.select(attribute)]
     if not kinds:
-        raise UserError(
-            f"{own[0].machine}: there is nothing to stand in for anomalies, neither another "
-            "machine type nor an attribute to spare; name more --machine_types"
-        )
+        raise nothing_stands_in(own[0].machine)
     return kinds
 
 

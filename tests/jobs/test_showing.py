@@ -82,6 +82,8 @@ def test_own_recordings_are_counted_by_folder(tmp_path, write_wav, capsys, caplo
     assert "pump &lt;b&gt;" in text
     assert "<b>pump" not in text
     assert text.count("<audio") == 3
+    assert "2 clips" in text
+    assert "1 clip<" in text
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_own_recordings_are_counted_by_folder(tmp_path, write_wav, capsys, caplo
         ([".", "--each", "0"], "--each: expected a number of clips of 1 or more, got 0"),
         ([".", "--page", "."], "--page: . is a folder"),
         (["."], ".: no sound file there"),
+        ([".", "--machine_types", "fan"], "--machine_types: . is a folder of recordings"),
     ],
 )
 def test_what_cannot_be_shown_is_said(words, complaint, tmp_path, monkeypatch, capsys):

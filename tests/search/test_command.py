@@ -77,3 +77,15 @@ def test_an_unknown_system_is_told(search):
     status, _, line = search("--space", "space.yaml", model="raw_spek")
     assert status == 2
     assert "did you mean raw_spec" in line
+
+
+def test_ctrl_c_tells_how_to_go_on(search, monkeypatch):
+    import asd.search.searching as searching
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(searching, "run_study", interrupt)
+    status, _, line = search("--space", "space.yaml")
+    assert status == 130
+    assert line == "asd: interrupted; start the same search again to go on with it"

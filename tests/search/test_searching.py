@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,6 +142,92 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at(make_search, tmp_path,
     assert told(run_search(search)) == told(expected)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_interrupted_anywhere_it_ends_with_the_same_trials(make_search, monkeypatch, at_once):
+    """Also where some of the trials done at once were given up before."""
+    import asd.search.searching as searching
+    import asd.search.study as study_module
+
+    monkeypatch.setattr(study_module, "RANDOM_TRIALS", 4)
+    space = f"{X}\n{LUCK}"
+    left, calls = [np.inf], [0]
+
+    def count(real):
+        def counted(*args, **options):
+            calls[0] += 1
+            if calls[0] > left[0]:
+                raise KeyboardInterrupt
+            return real(*args, **options)
+
+        return counted
+
+    def in_turn(work, jobs, *_):
+        for job in jobs:
+            work(job, 1)
+        return []
+
+    monkeypatch.setattr(searching, "run_jobs", count(in_turn))
+    monkeypatch.setattr(Study, "tell", count(Study.tell))
+    options = {"trials": 4 * at_once + 4, "at_once": at_once}
+    expected = told(run_search(make_search(space, name="whole", **options)))
+    assert {state for *_, state, _ in expected} == {"COMPLETE", "PRUNED"}
+    random = np.random.default_rng(at_once)
+    interrupted = make_search(space, url="file", **options)
+    for _ in range(100):
+        left[0], calls[0] = random.integers(1, 12), 0
+        try:
+            outcome = run_search(interrupted)
+            break
+        except KeyboardInterrupt:
+            pass
+    assert told(outcome) == expected
+
+
+def test_a_key_is_drawn_alike_when_those_before_it_are_known(make_search):
+    """A search may be killed between two keys of a trial."""
+    search = make_search(f"{X}\n{LUCK}", trials=1, url="file")
+    facts = [search.space, 1, {}, search.folder / "workers"]
+    with living_worker(search.folder / "workers") as one:
+        expected = Study("sqlite:///:memory:", "a", *facts, one).next_trials(1, 1)[0].params
+    with living_worker(search.folder / "workers") as one:
+        study = Study(search.url, "a", *facts, one)
+        study.optuna.ask().suggest_float("x", 0.0, 1.0)  # killed here, without a word
+        found = Study(search.url, "a", *facts, "other").next_trials(1, 1)[0].params
+    assert found["luck"] == expected["luck"]
+
+
+def test_a_search_waits_for_the_trials_of_another(make_search, monkeypatch):
+    import asd.search.searching as searching
+
+    search = make_search(X, trials=2, url="file")
+    with living_worker(search.folder / "workers") as other:
+        study = Study(
+            search.url, "s all", search.space, search.base.seed,
+            facts_of(search), search.folder / "workers", other,
+        )  # fmt: skip
+        trial = study.next_trials(1, 2)[0]
+        waits = []
+
+        def wait(seconds):
+            waits.append(seconds)
+            study.tell(trial, 2.0)
+
+        monkeypatch.setattr(searching.time, "sleep", wait)
+        outcome = run_search(search)
+    assert len(waits) == 1
+    assert (outcome.best.number, outcome.value) == (0, 2.0)
+
+
+def test_a_study_of_another_folder_is_refused(make_search, tmp_path):
+    """Its locks are not here, so its trials would be done twice."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    search = make_search(X, trials=1, url=url)
+    run_search(search)
+    elsewhere = replace(search, folder=tmp_path / "elsewhere" / "s")
+    with pytest.raises(UserError, match="belongs to a search in another folder"):
+        run_search(elsewhere)
+
+
 def facts_of(search):
     from asd.search.searching import _facts
 
@@ -195,6 +282,68 @@ def test_worse_trials_are_pruned(make_search):
     assert len(pruned.intermediate_values) < len(MACHINES)
 
 
+def test_a_trial_is_judged_by_its_value_at_the_same_step(make_search):
+    """A good first machine type does not keep it."""
+    search = make_search(X, trials=6, url="file")
+    with living_worker(search.folder / "workers") as worker:
+        study = Study(search.url, "a", search.space, 1, {}, search.folder / "workers", worker)
+        for _ in range(5):
+            trial = study.next_trials(1, 6)[0]
+            assert not study.report(trial, 0, 0.9)
+            assert not study.report(trial, 1, 0.7)
+            study.tell(trial, 0.7)
+        trial = study.next_trials(1, 6)[0]
+        assert not study.report(trial, 0, 0.9)
+        assert study.report(trial, 1, 0.69)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"SCORE": 3}', '{"SCORE": {}, "WORSE": {}}',
+                                  '{"SCORE": {"fan": {"official": "x"}}}'])  # fmt: skip
+def test_a_damaged_file_of_metrics_is_made_again(make_search, text):
+    search = make_search(X, trials=1)
+    expected = told(run_search(search))
+    for file in (search.folder / "trainings").glob("*.json"):
+        file.write_text(text)
+    assert told(run_search(search)) == expected
+
+
+def test_metrics_of_other_data_or_other_code_are_not_taken(make_search, tmp_path, four_machines):
+    code = tmp_path / "own.py"
+    code.write_text(KNOWN.read_text())
+    flags = {"model": f"{code}:Known"}
+    first = run_search(make_search(X, trials=1, flags=flags))
+    code.write_text(KNOWN.read_text().replace("score_names", "# changed\n    score_names"))
+    second = run_search(make_search(X, trials=1, flags=flags))
+    files = list((first.search.folder / "trainings").glob("*.json"))
+    assert len(files) == 2 * len(MACHINES)
+    assert told(first) == told(second)
+    (tmp_path / "data").symlink_to(four_machines)
+    flags["dataset_directory"] = str(tmp_path / "data")
+    run_search(make_search(X, trials=1, flags=flags))
+    assert len(list(files[0].parent.glob("*.json"))) == 3 * len(MACHINES)
+
+
+def test_missing_labels_and_stand_ins_are_told_before_any_training(make_search, monkeypatch):
+    import asd.search.searching as searching
+
+    find = searching.find_clips
+    monkeypatch.setattr(
+        searching, "find_clips",
+        lambda config, machine, part: [replace(c, label="") for c in find(config, machine, part)],
+    )  # fmt: skip
+    with pytest.raises(UserError, match="a test clip without a label"):
+        check(make_search(X))
+    check(make_search(X, kind="pseudo_auc"))
+    monkeypatch.setattr(
+        searching, "find_clips",
+        lambda config, machine, part: [
+            replace(c, attributes="") for c in find(config, machine, part)
+        ],
+    )  # fmt: skip
+    with pytest.raises(UserError, match="nothing to stand in for anomalies"):
+        check(make_search(X, kind="pseudo_auc", flags={"machine_types": ["fan"]}))
+
+
 def test_another_search_does_not_go_on_with_a_study(make_search):
     run_search(make_search(X, trials=1, url="file"))
     with pytest.raises(UserError, match=r"holds a search of another kind \(space differ\)"):
@@ -242,6 +391,26 @@ def test_what_is_left_can_be_read_and_run(make_search):
     from asd.config import load_config
 
     assert load_config(best, {}, "dev").system == search.config({"x": values["--x"]}).system
+
+
+def test_the_best_recipe_says_how_it_runs(make_search):
+    """Also from a folder with a space, and by which of its scores it was judged."""
+    flags = {"model": "raw_spec", "machine_types": ["fan", "valve"], "seed": "5"}
+    space = "frontend.mels: [8, 12]\nscore: [KNN-RESCALE]"
+    search = make_search(space, name="a b", trials=1, flags=flags)
+    outcome = run_search(search)
+    best = write_outcome(outcome)[0]
+    command = next(line for line in best.read_text().splitlines() if "Runs by" in line)
+    words = shlex.split(command.removeprefix("# Runs by: "))
+    assert words[words.index("--model") + 1] == str(best)
+    assert words[words.index("--score") + 1] == "KNN-RESCALE"
+    assert words[words.index("--seed") + 1] == "5"
+
+
+def test_the_table_holds_values_in_full(make_search):
+    outcome = run_search(make_search(X, trials=1))
+    row = write_outcome(outcome)[1].read_text().splitlines()[1]
+    assert float(row.split(",")[4]) == outcome.best.params["x"]
 
 
 def test_warnings_of_a_single_training_are_not_told_at_every_trial(caplog):

@@ -68,6 +68,18 @@ def test_examples_hold_every_end_and_choice(space):
         assert all(value in found for value in wanted)
 
 
+def test_a_condition_on_null_does_not_hold_where_the_key_is_not_set(space):
+    found = space(
+        "a: [1, 2]\nb: {choices: [null, 1], when: {a: 2}}\nc: {choices: [5], when: {b: null}}"
+    )
+    fixed = optuna.trial.FixedTrial({"a": "1", "b": "null", "c": "5"})
+    assert found.suggest(fixed) == {"a": 1}
+
+
+def test_steps_are_those_of_decimal_numbers(space):
+    assert space("a: {low: 0.1, high: 0.7, step: 0.1}").entries[0].range == Numbers(0.1, 0.7, 0.1)
+
+
 def test_values_are_told_as_set_takes_them():
     values = {"training.epochs": 4, "losses[0]": {"class": "AdaCos"}, "score": "KNN"}
     assert set_texts(values) == ["training.epochs=4", 'losses[0]={"class": "AdaCos"}']
@@ -84,6 +96,13 @@ def test_values_are_told_as_set_takes_them():
         ("a: {low: 0, high: 1, log: true}", "low must be above 0"),
         ("a: {low: 1, high: 2, step: 0}", "above 0"),
         ("a: {low: 1, high: 2, step: 1, log: true}", "does not go with log"),
+        ("a: {low: 1, high: 4, step: 2}", "steps of 2 from 1 do not reach high, 4"),
+        ("a: {low: 0.1, high: 0.45, step: 0.1}", "do not reach high, 0.45"),
+        ("a: [1, 2]\nb: {low: 1, high: 2, when: {a: [3]}}", "a is never 3"),
+        ("a: {low: 1, high: 2}\nb: {choices: [1], when: {a: x}}", "a is never x"),
+        ("a: [[1], [2]]\nb: {choices: [1], when: {a: [1]}}", "in a list where each is a list"),
+        ("score: [KNN, [1]]", "expected names of scores"),
+        ("score: {low: 1, high: 2}", "expected names of scores"),
         ("a: {low: 1, high: 2, log: 3}", "expected true or false"),
         ("a: {low: 1, hihg: 2}", "did you mean high"),
         ("a: []", "expected different values"),
