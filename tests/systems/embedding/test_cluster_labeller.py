@@ -75,6 +75,19 @@ def test_agglomeration_of_mean_spectra_finds_hidden_pitches():
     assert agreement(clips, found.numbers, hidden) > 0.9
 
 
+def test_with_a_seed_of_its_own_clusters_are_the_same_in_all_runs():
+    """As published: the clusters of encoders' embeddings were shared by the five seeds."""
+    clips, _ = hidden_tones(17, count=20, machines=("ToyA",))
+
+    def table(run_seed, **options):
+        labeller = ClusterLabeller(source="spectrum", dimensions=None, **options)
+        labeller.classes(clips, MemoryRun(run_seed))
+        return labeller.tables()["clusters"]
+
+    assert table(1, seed=0) == table(2, seed=0) == table(0)
+    assert table(1) != table(2)
+
+
 def test_machines_whose_names_tell_attributes_keep_them_unless_all_are_clustered():
     clips, _ = hidden_tones(5)
     named = [
