@@ -219,10 +219,10 @@ def _in_order(
             f"{path}: has no label of {missing[0].file_name} ({missing[0].machine}){more}; add "
             "lines for them"
         )
-    machines = {clip.machine for clip in clips}
-    if not named & machines:
+    machines = sorted({clip.machine for clip in clips})
+    if not named & set(machines):
         raise UserError(
-            f"{path}: names none of the training clips, which are of {', '.join(sorted(machines))}; "
+            f"{path}: names none of the training clips, which are of {', '.join(machines)}; "
             "correct the file"
         )
     return labels

@@ -78,7 +78,7 @@ def test_machine_types_that_the_file_does_not_name_keep_those_of_their_names(tmp
         (("clip,label", "A/0.wav,x", "A/0.wav,y"), "line 3: 0.wav has another label above"),
         (("clip,label", "A/0.wav,"), "line 2: the label is empty"),
         (("clip,label", "A/0.wav,x,y"), "line 2: 3 cells where the header has 2"),
-        (("clip,label", "C/0.wav,x"), "names none of the training clips"),
+        (("clip,label", "C/0.wav,x"), "names none of the training clips, which are of A, B;"),
         (("file,label", "A/0.wav,x"), "no table of labels"),
         (("clip,label", *[f"{c.path},x" for c in CLIPS[:3]]), None),
     ],
