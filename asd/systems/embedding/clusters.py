@@ -222,6 +222,7 @@ class ClusterLabeller(Labeller):
         if self.source == "spectrum":
             return spectrum_embeddings(self.channel)
         if self.source == "triplet":
+            _check_pairs(train, machines)
             log.info("labels: triplet networks of %s are trained first", ", ".join(machines))
             trainers = self._lent()
             by_machine = {
@@ -404,6 +405,16 @@ def spectrum_labeller(channel: str) -> ClusterLabeller:
     )
     found.stage = "spectrum_labels"
     return found
+
+
+def _check_pairs(train: ClipSet, machines: Sequence[str]) -> None:
+    """Refuse a machine type of one clip, before networks of others are trained."""
+    for machine in machines:
+        if len(train.by_machine()[machine]) < 2:
+            raise UserError(
+                f"labels: {machine} has a single training clip, and a triplet network learns from "
+                "what clips have in common; add clips, or set another labels.source"
+            )
 
 
 def _one_cluster() -> OneClassError:

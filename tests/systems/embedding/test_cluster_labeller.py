@@ -140,6 +140,16 @@ def test_each_machine_type_is_clustered_by_a_triplet_network_of_its_own():
     assert again.tables() == system.tables()
 
 
+def test_a_machine_type_of_one_clip_has_no_triplet_network_and_is_named():
+    clips, _ = hidden_tones(15, count=8)
+    text = RECIPE.replace("epochs: 3", "source: triplet, epochs: 1").replace("0.5", "0.7")
+    system = EmbeddingSystem(parse_recipe(text, "mine"))
+    chosen = clips.select([*range(8), 8])  # all of ToyA and a single one of ToyB
+    run = MemoryRun(0, lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(UserError, match="labels: ToyB has a single training clip"):
+        system.fit(chosen, run)
+
+
 @pytest.mark.parametrize("stop_after", [2, 4])
 def test_resumed_in_any_stage_it_ends_with_the_same_clusters_and_scores(tmp_path, stop_after):
     class Killed(BaseException):
