@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from asd.report.embeddings import embedding_map
 
+_MOST = 20
+"""Classes that are told apart: a machine type of the challenge has up to 16 + 2 clusters."""
+
 
 def cluster_map(
     points: npt.NDArray[np.float64],
@@ -29,4 +32,4 @@ def cluster_map(
     kinds = {"by cluster": clusters}
     if any(truth):
         kinds["by true class"] = [text or "unknown" for text in truth]
-    return embedding_map(points, kinds, title)
+    return embedding_map(points, kinds, title, _MOST)

@@ -22,6 +22,7 @@ from asd.report.page import (
     STRONG,
     TEXT_SIZE,
     colours,
+    cycled,
     label,
     legend_below,
     new_figure,
@@ -45,10 +46,14 @@ _HISTOGRAMS: dict[str, dict[str, Any]] = {
 }
 
 _BINS = 24
+_LEGEND_ROWS = 12
 
 
 def embedding_map(
-    points: FloatArray, kinds: Mapping[str, Sequence[str]], title: str = ""
+    points: FloatArray,
+    kinds: Mapping[str, Sequence[str]],
+    title: str = "",
+    most: int = len(MARKERS),
 ) -> Figure:
     """The same map in a panel for each way to tell clips apart.
 
@@ -57,13 +62,14 @@ def embedding_map(
     points
         Places of the clips, shape (clips, 2); the axes have no meaning and no ticks.
     kinds
-        Title of the panel -> what each clip is. The eight most frequent kinds are told apart;
-        rarer kinds lie on top.
+        Title of the panel -> what each clip is. Rarer kinds lie on top.
+    most
+        So many kinds are told apart, the most frequent ones.
     """
     figure = new_figure(10.0, title)
     panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (name, values) in zip(panels, kinds.items(), strict=True):
-        _draw_kinds(axes, points, np.asarray(values))
+        _draw_kinds(axes, points, np.asarray(values), most)
         style_axes(axes)
         sns.despine(ax=axes, left=True, bottom=True)
         axes.set(xticks=[], yticks=[])
@@ -71,9 +77,9 @@ def embedding_map(
     return figure
 
 
-def _draw_kinds(axes: Axes, points: FloatArray, values: npt.NDArray[np.str_]) -> None:
+def _draw_kinds(axes: Axes, points: FloatArray, values: npt.NDArray[np.str_], most: int) -> None:
     counts = Counter(values.tolist())
-    styles = _kind_styles(counts)
+    styles = _kind_styles(counts, most)
     others = len(counts) - len(styles)
     rest = sum(counts.values()) - sum(counts[kind] for kind in styles)
     names = {kind: _counted(kind, counts[kind]) for kind in styles}
@@ -93,16 +99,17 @@ def _draw_kinds(axes: Axes, points: FloatArray, values: npt.NDArray[np.str_]) ->
     )  # fmt: skip
     axes.legend(
         loc="upper left", bbox_to_anchor=(0.0, -0.01), fontsize=SMALL_SIZE, frameon=False,
-        handletextpad=0.2,
+        handletextpad=0.2, ncols=-(-len(order) // _LEGEND_ROWS),
     )  # fmt: skip
 
 
-def _kind_styles(counts: Mapping[str, int]) -> dict[str, tuple[Any, str]]:
+def _kind_styles(counts: Mapping[str, int], most: int) -> dict[str, tuple[Any, str]]:
     """Colour and marker of the most frequent kinds, the most frequent first."""
     if counts.keys() <= _LABELS.keys():
         return {kind: style for kind, style in _LABELS.items() if kind in counts}
-    frequent = sorted(counts, key=lambda kind: (-counts[kind], kind))[: len(MARKERS)]
-    return dict(zip(frequent, zip(colours(len(MARKERS)), MARKERS, strict=True), strict=False))
+    frequent = sorted(counts, key=lambda kind: (-counts[kind], kind))[:most]
+    n = max(len(frequent), len(MARKERS))  # few kinds look the same in every picture
+    return dict(zip(frequent, zip(colours(n), cycled(MARKERS, n), strict=True), strict=False))
 
 
 def _counted(kind: str, count: int) -> str:

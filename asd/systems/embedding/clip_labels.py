@@ -6,6 +6,7 @@ ToothBrush/train/section_00_source_train_normal_0000_noAttribute.wav,id_A1_spd_2
 The organisers' tables of true attributes are read too, see `asd.challenge.true_attributes`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from asd.systems.embedding.labels import Part, class_name
 
 _LABELS = ("label", "cluster")
 _TRUTH = ("target_file_name", "source_file_name")
+_BESIDE_CLIPS = re.compile(r"attributes_\d+\.csv")
 _FIELDS_BEFORE_ATTRIBUTES = 6  # section, 00, domain, split, label, number
 
 
@@ -32,8 +34,9 @@ class FileLabeller(Labeller):
         it is, `label` or, as in the table that ClusterLabeller leaves, `cluster`; and `machine`,
         where neither the path's folders nor the file name alone tell the machine type. Or a table
         of true attributes of the organisers (target_file_name, source_file_name: the label is what
-        stands in the latter for attributes), or the folder of those of all machine types, each in
-        a folder of its name; their lines about other clips count for nothing.
+        stands in the latter for attributes), or a folder in which those of all machine types lie,
+        each in a folder of its name, such as that of a year's data; their lines about other clips
+        count for nothing.
     parts
         What of a clip's name makes its class together with its label; none takes labels alone, so
         that equal labels of different machine types are one class, as in the published runs with
@@ -52,8 +55,9 @@ class FileLabeller(Labeller):
         ------
         UserError
             The file cannot be read, lacks clips of a machine type or names unknown ones, or all
-            clips are of one class.
+            clips are of one class; or clusters of different groups would become one class.
         """
+        self._check_parts()
         labels = read_clip_labels(Path(self.file), train.clips, train.label_only_clips)
         names = []
         for clip, label in zip(train.clips, labels, strict=True):
@@ -68,6 +72,18 @@ class FileLabeller(Labeller):
                 "telling classes apart; give more labels"
             )
         return found
+
+    def _check_parts(self) -> None:
+        """Refuse to take numbers of clusters, which begin anew in each group, as labels alone."""
+        path, group = Path(self.file), ("machine", "section", "domain")
+        if set(group) <= set(self.parts) or path.is_dir():
+            return
+        header = read_rows(path, open_end=True)[0].cells
+        if "cluster" in header and "label" not in header:
+            raise UserError(
+                f"{path}: clusters are numbered for each {', '.join(group)}; set labels.parts to "
+                f"[{', '.join(group)}]"
+            )
 
 
 def read_clip_labels(
@@ -94,7 +110,8 @@ def read_clip_labels(
     found: dict[tuple[str, str], str] = {}
     if path.is_dir():
         for file in sorted(path.rglob("*.csv")):
-            if file.parent.name in machines:
+            beside_clips = _BESIDE_CLIPS.fullmatch(file.name)  # says what names of clips do
+            if file.parent.name in machines and not beside_clips:
                 _read_table(file, file.parent.name, known, machines, found)
     else:
         _read_table(path, None, known, machines, found)
@@ -202,6 +219,10 @@ def _in_order(
             f"{path}: has no label of {missing[0].file_name} ({missing[0].machine}){more}; add "
             "lines for them"
         )
-    if not named & {clip.machine for clip in clips}:
-        raise UserError(f"{path}: names none of the training clips; check the file")
+    machines = sorted({clip.machine for clip in clips})
+    if not named & set(machines):
+        raise UserError(
+            f"{path}: names none of the training clips, which are of {', '.join(machines)}; "
+            "correct the file"
+        )
     return labels

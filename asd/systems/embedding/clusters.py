@@ -108,6 +108,9 @@ class ClusterLabeller(Labeller):
         Whether embeddings are brought to unit length first.
     refine
         How often the network is trained with the clusters, and its embeddings clustered again.
+    seed
+        Of UMAP, of the order of clips and of the clusters; null is the seed of the run. With a
+        number, embeddings that do not depend on the run's seed get the same clusters in all runs.
     true_labels
         A file as `FileLabeller` reads it: classes to compare the clusters with. Nothing is learned
         from it.
@@ -133,6 +136,7 @@ class ClusterLabeller(Labeller):
         unit_length: bool = False,
         refine: WholeNumber = 0,
         refine_epochs: Count = 14,
+        seed: WholeNumber | None = None,
         true_labels: str | None = None,
     ) -> None:
         self.source, self.channel = source, "left" if channel is None else channel
@@ -142,7 +146,8 @@ class ClusterLabeller(Labeller):
         self.dimensions, self.map_test_clips = dimensions, map_test_clips
         self.method, self.criterion, self.folds = method, criterion, folds
         self.most = {"source": source_clusters, "target": target_clusters}
-        self.unit_length, self.refine, self.true_labels = unit_length, refine, true_labels
+        self.unit_length, self.refine, self.seed = unit_length, refine, seed
+        self.true_labels = true_labels
         self._tables: dict[str, Table] = {}
 
     stage = "labels"
@@ -217,6 +222,7 @@ class ClusterLabeller(Labeller):
         if self.source == "spectrum":
             return spectrum_embeddings(self.channel)
         if self.source == "triplet":
+            _check_pairs(train, machines)
             log.info("labels: triplet networks of %s are trained first", ", ".join(machines))
             trainers = self._lent()
             by_machine = {
@@ -263,7 +269,8 @@ class ClusterLabeller(Labeller):
         resume_stage(stage, lambda state: stored.append(Clusters.from_state(state)))
         if stored:
             return stored[0]
-        found = self._cluster(train, clustered, embed, run.seed)
+        seed = run.seed if self.seed is None else self.seed
+        found = self._cluster(train, clustered, embed, seed)
         stage.report(Epoch(1, 1, {}, found.state))
         return found
 
@@ -398,6 +405,16 @@ def spectrum_labeller(channel: str) -> ClusterLabeller:
     )
     found.stage = "spectrum_labels"
     return found
+
+
+def _check_pairs(train: ClipSet, machines: Sequence[str]) -> None:
+    """Refuse a machine type of one clip, before networks of others are trained."""
+    for machine in machines:
+        if len(train.by_machine()[machine]) < 2:
+            raise UserError(
+                f"labels: {machine} has a single training clip, and a triplet network learns from "
+                "what clips have in common; add clips, or set another labels.source"
+            )
 
 
 def _one_cluster() -> OneClassError:

@@ -4,7 +4,7 @@ Source: Fujimura, Kuroyanagi and Toda, arXiv 2409.09332: the mean of the scores 
 and 16, as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from asd.scores.fusion import fuse
@@ -33,12 +33,27 @@ class KeptEpochs:
         """What networks are told apart by."""
         return self.epochs or (LAST,)
 
-    def members(self, backends: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """Score name -> the network and the backend that give it."""
-        return {
+    def members(
+        self, backends: Sequence[str], wanted: Collection[str] | None = None
+    ) -> dict[str, tuple[int, str]]:
+        """Score name -> the network and the backend that give it.
+
+        Parameters
+        ----------
+        wanted
+            Names of scores, means among them: only members that they need. None is all.
+        """
+        found = {
             f"{name}-EPOCH{epoch}" if epoch != LAST else name: (epoch, name)
             for name in backends
             for epoch in self.keys
+        }
+        if wanted is None:
+            return found
+        return {
+            score: member
+            for score, member in found.items()
+            if score in wanted or member[1] + _ENSEMBLE in wanted
         }
 
     def score_names(self, backends: Sequence[str]) -> tuple[str, ...]:
@@ -56,11 +71,12 @@ class KeptEpochs:
         Parameters
         ----------
         scores
-            Of `members`, shape (clips,) each.
+            Of `members`, shape (clips,) each; there is no mean where one is missing.
         """
         found = dict(scores)
         members = self.members(backends)
         for backend in backends if self.epochs else ():
-            own = {score: scores[score] for score, (_, each) in members.items() if each == backend}
-            found[backend + _ENSEMBLE] = fuse(own, "mean")
-        return {name: found[name] for name in self.score_names(backends)}
+            own = [score for score, (_, each) in members.items() if each == backend]
+            if scores.keys() >= set(own):
+                found[backend + _ENSEMBLE] = fuse({score: scores[score] for score in own}, "mean")
+        return {name: found[name] for name in self.score_names(backends) if name in found}

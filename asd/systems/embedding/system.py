@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,13 +16,13 @@ from torch import nn
 from asd.audio.clip_set import ClipSet
 from asd.audio.features import ClipLength, Feature, Waveform
 from asd.backends.base import Backend
-from asd.backends.beam import Beam
 from asd.clips import Clip
 from asd.encoders.feature import EncoderFeature, key_of_file
 from asd.errors import UserError
 from asd.scores.table import ScoreTable
 from asd.scores.threshold import refuse_non_finite
 from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, Table, resume_stage
+from asd.systems.embedding.backend_checks import check_bands, left_out, tell_idle_smote
 from asd.systems.embedding.clusters import spectrum_labeller
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
@@ -35,7 +35,7 @@ from asd.systems.embedding.pretrained import AdaptedEncoder, FrozenEncoder, chec
 from asd.systems.embedding.recipe import Recipe
 from asd.systems.embedding.references import References
 from asd.systems.embedding.supplemental import training_set, with_supplemental
-from asd.systems.embedding.thresholds import held_out_table, smote_notes, too_few_clips
+from asd.systems.embedding.thresholds import held_out_table
 from asd.systems.embedding.training import Training, embed_clips
 from asd.systems.embedding.training_pass import TrainedRows, held_out_by_rows
 from asd.systems.embedding.triplet_embeddings import triplet_embeddings
@@ -103,8 +103,8 @@ class EmbeddingSystem(System):
             clips.
         """
         self._left_out = ()
-        self._left_out = self._too_hungry(train)
-        self._tell_idle_smote(train)
+        self._left_out = left_out(self.parameters.backends.by_name, train)
+        tell_idle_smote(self._new_backends(), train)
         self._find_length(train)
         if self._frozen is not None:
             own = self._input(self.parameters.channel)
@@ -114,7 +114,7 @@ class EmbeddingSystem(System):
             begun = self.parameters.learns
             self._frontends = self._trained(train, run) if begun else {LAST: self._begun()}
         self._check_bands(train)
-        embeddings = self._embed_all(train)
+        embeddings = self._embed_all(train, self._kept.keys)
         self._backends, self._normal, self._references = {}, {}, {}
         for machine, members in train.by_machine().items():
             rows_of = {epoch: each[members] for epoch, each in embeddings.items()}
@@ -132,9 +132,9 @@ class EmbeddingSystem(System):
         """
         return self._embed_by(clips, self._kept.keys[-1])
 
-    def _embed_all(self, clips: ClipSet) -> dict[int, NDArray[np.float32]]:
-        """Embeddings of clips by the network of each kept epoch."""
-        return {epoch: self._embed_by(clips, epoch) for epoch in self._kept.keys}
+    def _embed_all(self, clips: ClipSet, epochs: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """Embeddings of clips by the networks of epochs."""
+        return {epoch: self._embed_by(clips, epoch) for epoch in epochs}
 
     def _embed_by(self, clips: ClipSet, epoch: int) -> NDArray[np.float32]:
         near, *far = (self._embed_channel(clips, channel, epoch) for channel in self._channels)
@@ -164,20 +164,16 @@ class EmbeddingSystem(System):
         ).numpy()
         return found
 
-    def score(
-        self,
-        clips: ClipSet,
-        names: Sequence[str] | None = None,  # noqa: ARG002 - all are found together
-    ) -> Scores:
-        """Scores of every backend, shape (clips,) each.
+    def score(self, clips: ClipSet, names: Sequence[str] | None = None) -> Scores:
+        """Scores of every backend, shape (clips,) each; with `names`, those that they need.
 
         Raises
         ------
         UserError
             A machine type that was not trained on, or embeddings that are not finite.
         """
-        embeddings = self._embed_all(clips)
-        members_of = self._kept.members(self._backend_names)
+        members_of = self._kept.members(self._backend_names, names)
+        embeddings = self._embed_all(clips, {epoch for epoch, _ in members_of.values()})
         scores = {name: np.empty(len(clips)) for name in members_of}
         for machine, members in clips.by_machine().items():
             if machine not in self._backends:
@@ -188,9 +184,9 @@ class EmbeddingSystem(System):
                     "Python asd.recordings(..., machine=...))"
                 )
             section = clips.sections[members]
-            for name, backend in self._backends[machine].items():
-                epoch, _ = members_of[name]
+            for name, (epoch, _) in members_of.items():
                 with _where(machine, name):
+                    backend = self._backends[machine][name]
                     scores[name][members] = backend.score(embeddings[epoch][members], section)
         return self._kept.with_ensembles(scores, self._backend_names)
 
@@ -348,35 +344,8 @@ class EmbeddingSystem(System):
         made.begin()
         return made
 
-    def _too_hungry(self, train: ClipSet) -> tuple[str, ...]:
-        """Backends that there are too few clips for: told now, not after hours of training.
-
-        Raises
-        ------
-        UserError
-            There are too few for all.
-        """
-        backends = self.parameters.backends.by_name
-        reasons: dict[str, str] = {}
-        for machine, members in train.by_machine().items():
-            makes = {name: backend.make for name, backend in backends.items()}
-            found = too_few_clips(makes, train.is_target[members], train.sections[members])
-            for name, reason in found.items():
-                reasons.setdefault(name, f"{machine}, {name}: {reason}")
-        if len(reasons) == len(backends):
-            raise UserError(next(iter(reasons.values())))
-        for reason in reasons.values():
-            log.warning("%s; it is left out, the others are trained", reason)
-        return tuple(reasons)
-
     def _check_bands(self, train: ClipSet) -> None:
-        """Refuse a backend that would cut embeddings of an encoder elsewhere than at its bands.
-
-        Raises
-        ------
-        UserError
-            Names the backend, and how many bands there are.
-        """
+        """See `backend_checks.check_bands`."""
         if self._frozen is not None:
             values = train.features(self._input(self.parameters.channel)).rows
             vectors = values.shape[1] if values.ndim == 3 else 1
@@ -384,22 +353,7 @@ class EmbeddingSystem(System):
             vectors = frontend.vectors
         else:
             return
-        for name, backend in self._new_backends().items():
-            for each in backend.members():
-                if isinstance(each, Beam) and each.bands != vectors:
-                    hint = f"set bands: {vectors}" if vectors > 1 else "pool them with over: band"
-                    raise UserError(
-                        f"backends.{name}: bands is {each.bands}, but the frontend's embeddings "
-                        f"are of {vectors}; {hint}"
-                    )
-
-    def _tell_idle_smote(self, train: ClipSet) -> None:
-        machines = {
-            machine: (train.is_target[members], train.sections[members])
-            for machine, members in train.by_machine().items()
-        }
-        for note in smote_notes(self._new_backends(), machines):
-            log.warning("%s", note)
+        check_bands(self._new_backends(), vectors)
 
     def _new_backends(self) -> dict[str, Backend]:
         backends = self.parameters.backends.by_name

@@ -55,6 +55,15 @@ def test_labels_alone_join_machine_types(tmp_path):
     assert classes(path, parts=()) == [0, 1, 0, 1, 0, 1]
 
 
+def test_numbers_of_clusters_are_not_taken_as_labels_alone(tmp_path):
+    """Cluster 0 of one machine type has nothing to do with cluster 0 of another."""
+    path = written(tmp_path, "clip,cluster", *[f"{c.path},{i % 2}" for i, c in enumerate(CLIPS)])
+    assert classes(path) == [0, 1, 0, 3, 2, 3]
+    for parts in ((), ("machine", "section")):
+        with pytest.raises(UserError, match=r"set labels.parts to \[machine, section, domain\]"):
+            classes(path, parts=parts)
+
+
 def test_machine_types_that_the_file_does_not_name_keep_those_of_their_names(tmp_path):
     path = written(tmp_path, "clip,label", "A/0.wav,x", "A/1.wav,y", "A/2.wav,x", "C/0.wav,z")
     assert classes(path) == [0, 1, 0, 2, 2, 2]
@@ -69,7 +78,7 @@ def test_machine_types_that_the_file_does_not_name_keep_those_of_their_names(tmp
         (("clip,label", "A/0.wav,x", "A/0.wav,y"), "line 3: 0.wav has another label above"),
         (("clip,label", "A/0.wav,"), "line 2: the label is empty"),
         (("clip,label", "A/0.wav,x,y"), "line 2: 3 cells where the header has 2"),
-        (("clip,label", "C/0.wav,x"), "names none of the training clips"),
+        (("clip,label", "C/0.wav,x"), "names none of the training clips, which are of A, B;"),
         (("file,label", "A/0.wav,x"), "no table of labels"),
         (("clip,label", *[f"{c.path},x" for c in CLIPS[:3]]), None),
     ],
@@ -100,6 +109,19 @@ def test_a_folder_of_the_organisers_tables_tells_machine_types_by_their_folders(
         table.write_text("\n".join(["source_file_name,target_file_name", *rows, ""]))
     assert read_clip_labels(tmp_path, CLIPS) == ["spd_0", "spd_1", "spd_0"] * 2
     assert classes(tmp_path) == [0, 1, 0, 2, 3, 2]
+
+
+def test_the_folder_of_a_year_s_data_is_such_a_folder(tmp_path):
+    """Its tables beside the clips, which say what the clips' names do, are passed over."""
+    for split, machine in (("dev", "A"), ("eval", "B")):
+        data, truth = (tmp_path / f"{split}_data" / name / machine for name in ("raw", "truth"))
+        for folder in (data, truth):
+            folder.mkdir(parents=True)
+        (data / "attributes_00.csv").write_text(f"file_name,d1p,d1v\n{machine}/train/0.wav,,\n")
+        rows = [f"section_00_source_train_normal_{n:04d}_spd_{n},{n}.wav" for n in range(3)]
+        table = truth / "attributes_00_train_correspondence.csv"
+        table.write_text("\n".join(["source_file_name,target_file_name", *rows, ""]))
+    assert read_clip_labels(tmp_path, CLIPS) == ["spd_0", "spd_1", "spd_2"] * 2
 
 
 @pytest.fixture

@@ -75,6 +75,19 @@ def test_agglomeration_of_mean_spectra_finds_hidden_pitches():
     assert agreement(clips, found.numbers, hidden) > 0.9
 
 
+def test_with_a_seed_of_its_own_clusters_are_the_same_in_all_runs():
+    """As published: the clusters of encoders' embeddings were shared by the five seeds."""
+    clips, _ = hidden_tones(17, count=20, machines=("ToyA",))
+
+    def table(run_seed, **options):
+        labeller = ClusterLabeller(source="spectrum", dimensions=None, **options)
+        labeller.classes(clips, MemoryRun(run_seed))
+        return labeller.tables()["clusters"]
+
+    assert table(1, seed=0) == table(2, seed=0) == table(0)
+    assert table(1) != table(2)
+
+
 def test_machines_whose_names_tell_attributes_keep_them_unless_all_are_clustered():
     clips, _ = hidden_tones(5)
     named = [
@@ -125,6 +138,16 @@ def test_each_machine_type_is_clustered_by_a_triplet_network_of_its_own():
     assert len(system.tables()["clusters"].rows) == len(clips)
     again = system_of(parse_recipe(text, "mine"), clips, MemoryRun(0))
     assert again.tables() == system.tables()
+
+
+def test_a_machine_type_of_one_clip_has_no_triplet_network_and_is_named():
+    clips, _ = hidden_tones(15, count=8)
+    text = RECIPE.replace("epochs: 3", "source: triplet, epochs: 1").replace("0.5", "0.7")
+    system = EmbeddingSystem(parse_recipe(text, "mine"))
+    chosen = clips.select([*range(8), 8])  # all of ToyA and a single one of ToyB
+    run = MemoryRun(0, lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(UserError, match="labels: ToyB has a single training clip"):
+        system.fit(chosen, run)
 
 
 @pytest.mark.parametrize("stop_after", [2, 4])

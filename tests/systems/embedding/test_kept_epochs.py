@@ -74,6 +74,26 @@ def test_each_epoch_and_the_mean_are_scores_of_their_own(fitted):
     np.testing.assert_allclose(table["KNN-ENSEMBLE"], mean)
 
 
+def test_only_networks_of_the_scores_that_are_wanted_are_run(fitted, monkeypatch):
+    clips = hidden_tones(2)[0]
+    every, run = fitted.score(clips), []
+    embed_by = fitted._embed_by
+
+    def told(chosen, epoch):
+        run.append(epoch)
+        return embed_by(chosen, epoch)
+
+    monkeypatch.setattr(fitted, "_embed_by", told)
+    for wanted, epochs in (
+        (["KNN-EPOCH1"], {1}), (["KMEANS-ENSEMBLE"], {1, 3}), (["KNN-EPOCH3", "KMEANS-EPOCH3"], {3})
+    ):  # fmt: skip
+        run.clear()
+        found = fitted.score(clips, wanted)
+        assert set(run) == epochs
+        for name in wanted:
+            np.testing.assert_array_equal(found[name], every[name])
+
+
 def test_a_kept_epoch_scores_as_a_training_that_ends_there(fitted, clips):
     alone = EmbeddingSystem(
         parse_recipe(RECIPE.replace("keep_epochs: [3, 1]", "keep_epochs: []"), "m")

@@ -63,6 +63,15 @@ def test_every_recipe_on_unlabelled_conditions_is_its_base_and_what_it_changes(n
     )
     kind = "ClusterLabeller" if "bic" in name else "FileLabeller" if "gt" in name else None
     assert recipe.labels.kind == (kind or "NameLabeller")
+    if "bic" in name:
+        labels = recipe.labels.parameters
+        keys = ("criterion", "source_clusters", "target_clusters", "map_test_clips", "seed")
+        assert [labels[key] for key in keys] == ["bic", 16, 2, True, 0]
+        sources = {
+            "pre": ("network", 14), "triplet": ("triplet", 6), "panns": ("encoder", None),
+            "openl3": ("encoder", None),
+        }  # fmt: skip
+        assert (labels["source"], labels["epochs"]) == sources[name.rpartition("_")[2]]
 
 
 def test_a_recipe_may_begin_with_another(tmp_path):
