@@ -336,6 +336,9 @@ class Outcome:
                 "choice that never saw it; the difference is "
                 f"{100 * (self.value - self.estimate):+.2f}"
             )
+            mean = self.search.objective(self.search.base.machines).mean
+            each = {machine: mean({machine: own}) for machine, own in self.estimated.items()}
+            lines.append(", ".join(f"{name} {100 * value:.1f}" for name, value in each.items()))
         elif not self.search.by_stand_ins:
             lines.append(
                 "no nested estimate (--folds 0): do not report the value above as a result"

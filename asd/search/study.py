@@ -9,6 +9,7 @@ being done.
 import json
 import logging
 import math
+import re
 import secrets
 import warnings
 import zlib
@@ -188,6 +189,7 @@ class Study:
 
     def _open(self, url: str, name: str, facts: Mapping[str, Any]) -> "optuna.Study":
         own = self._folder_name()
+        shown = _without_password(url)
         try:
             waiting = {"timeout": _SQLITE_WAIT_S} if url.startswith("sqlite") else {}
             self._storage = self._optuna.storages.RDBStorage(url, {"connect_args": waiting})
@@ -207,20 +209,21 @@ class Study:
             raise
         except Exception as error:  # SQLAlchemy's, alembic's, the driver's
             reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+            reason = reason.replace(url, shown)
             raise UserError(
-                f"--study {url}: cannot be used ({reason}); expected an address such as "
+                f"--study {shown}: cannot be used ({reason}); expected an address such as "
                 "sqlite:///folder/study.db"
             ) from None
         facts = json.loads(json.dumps(facts))  # as they were stored: tuples are lists
         if known is not None and known != facts:
             differing = ", ".join(sorted(k for k in facts if known.get(k) != facts[k]) or known)
             raise UserError(
-                f"--study {url}: holds a search of another kind ({differing} differ); go on with "
+                f"--study {shown}: holds a search of another kind ({differing} differ); go on with "
                 "the same flags, or name another --study or --export_dir"
             )
         if place not in (None, own):  # its locks are not here, by which trials are kept apart
             raise UserError(
-                f"--study {url}: belongs to a search in another folder than {self.folder.parent}; "
+                f"--study {shown}: belongs to a search in another folder than {self.folder.parent}; "
                 "go on with its --result_directory, or name another --export_dir"
             )
         return study
@@ -281,6 +284,11 @@ def value_of(trial: "optuna.trial.FrozenTrial") -> float:
     """The value of a trial; less than any where it has none."""
     is_complete = trial.state.name == "COMPLETE" and trial.value is not None
     return float(trial.value) if is_complete else -math.inf  # type: ignore[arg-type]
+
+
+def _without_password(url: str) -> str:
+    """An address as it may be printed."""
+    return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:***@", url)
 
 
 def _lock(folder: Path, worker: str) -> Path:

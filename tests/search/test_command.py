@@ -1,6 +1,7 @@
 """The command, from its words to the files that it leaves."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ def test_a_search_leaves_a_recipe_a_table_and_a_page(search, tmp_path):
     lines = out.splitlines()
     assert lines[0].startswith("3 trials (")
     assert lines[2].startswith("nested estimate: ")
+    assert re.fullmatch(r"fan \d+\.\d, valve \d+\.\d", lines[3])
     folder = tmp_path / "results" / "search" / "Known"
-    assert lines[3:] == [
+    assert lines[4:] == [
         str(Path("results", "search", "Known", name))
         for name in ("best.yaml", "trials.csv", "search.html")
     ]
@@ -61,6 +63,10 @@ def test_a_single_machine_type_has_no_nested_estimate(search):
         (("--space", "space.yaml", "--folds", "5"), "--folds: expected 2 to 2, got 5"),
         (("--space", "space.yaml", "--objective", "best"), "unknown 'best'"),
         (("--space", "space.yaml", "--study", "here"), "--study here: cannot be used"),
+        (
+            ("--space", "space.yaml", "--study", "no://me:secret@host/db"),
+            "--study no://me:***@host/db: cannot be used",
+        ),
         (("--space", "space.yaml", "--use_ids", "0"), "unknown argument '--use_ids'"),
         (("--space", "space.yaml", "--set", "y=1"), "has no parameter 'y'"),
     ],
