@@ -223,8 +223,9 @@ class Study:
             )
         if place not in (None, own):  # its locks are not here, by which trials are kept apart
             raise UserError(
-                f"--study {shown}: belongs to a search in another folder than {self.folder.parent}; "
-                "go on with its --result_directory, or name another --export_dir"
+                f"--study {shown}: belongs to a search in another folder than "
+                f"{self.folder.parent}; go on with its --result_directory, or name another "
+                "--export_dir"
             )
         return study
 
