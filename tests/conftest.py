@@ -1,5 +1,6 @@
 import logging
 import os
+import sys
 import wave
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def logging_as_before():
     yield
     logger.setLevel(before[0])
     logger.handlers = before[1]
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """Commands set torch's threads; several on a busy machine take ten times as long."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ ROWS = st.lists(st.lists(CELLS, min_size=2, max_size=3), min_size=1, max_size=4)
 @given(ROWS, st.booleans())
 def test_what_is_written_is_read_back(tmp_path_factory, rows, spreadsheet):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
-    rows = [[f"a{row[0]}", *row[1:]] for row in rows]  # no file of semicolons
+    rows = [[f"a,{row[0]}", *row[1:]] for row in rows]  # no file of semicolons or tabs
     write_rows(path, rows, spreadsheet=spreadsheet)
     assert [row.cells for row in read_rows(path, spreadsheet=spreadsheet)] == rows
 

@@ -80,7 +80,7 @@ def test_with_a_seed_of_its_own_clusters_are_the_same_in_all_runs():
     clips, _ = hidden_tones(17, count=20, machines=("ToyA",))
 
     def table(run_seed, **options):
-        labeller = ClusterLabeller(source="spectrum", dimensions=None, **options)
+        labeller = ClusterLabeller(source="spectrum", dimensions=None, source_clusters=3, **options)
         labeller.classes(clips, MemoryRun(run_seed))
         return labeller.tables()["clusters"]
 
@@ -129,7 +129,7 @@ def test_the_network_is_trained_with_names_first_then_with_its_clusters():
 
 
 def test_each_machine_type_is_clustered_by_a_triplet_network_of_its_own():
-    clips, _ = hidden_tones(15, count=16)
+    clips, _ = hidden_tones(15, count=10)
     stages = []
     run = MemoryRun(0, lambda stage, epoch: stages.append((stage, epoch.number)))
     text = RECIPE.replace("epochs: 3", "source: triplet, epochs: 1").replace("0.5", "0.7")
@@ -160,7 +160,7 @@ def test_resumed_in_any_stage_it_ends_with_the_same_clusters_and_scores(tmp_path
         if len(done) == stop_after:
             raise Killed
 
-    clips, _ = hidden_tones(7)
+    clips, _ = hidden_tones(7, count=12)
     expected = system_of(recipe(), clips, MemoryRun(0))
     folder, done = ModelFolder(tmp_path / "model"), []
     for options in ({"on_epoch": kill}, {"restart": True}):
