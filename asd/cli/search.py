@@ -98,7 +98,8 @@ def _search(args: argparse.Namespace) -> None:
     trials = _number("--trials", Count, args.trials)
     folds = _folds(args, len(base.machines))
     from asd.search.outputs import write_outcome  # loads torch
-    from asd.search.searching import Search, run_search
+    from asd.search.plan import Search
+    from asd.search.searching import run_search
     from asd.search.space import read_space
 
     folder = base.result_directory / "search" / base.export_dir

@@ -16,7 +16,7 @@ from asd.files import write_text
 from asd.report.search_page import SearchPage, search_page
 from asd.schema.parameters import parameters_of, plain
 from asd.schema.parameters import value_of as value_at
-from asd.search.searching import Outcome
+from asd.search.outcome import Outcome
 from asd.search.study import REASON, value_of
 
 log = logging.getLogger(__name__)

@@ -66,11 +66,7 @@ class WholeNumbers:
         return [self.low, self.high]
 
     def holds(self, value: Any) -> bool:
-        return (
-            _is_number(value)
-            and self.low <= value <= self.high
-            and (self.step is None or _is_reached(self.low, value, self.step))
-        )
+        return _lies_in(self, value)
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,16 @@ class Numbers:
         return [self.low, self.high]
 
     def holds(self, value: Any) -> bool:
-        return (
-            _is_number(value)
-            and self.low <= value <= self.high
-            and (self.step is None or _is_reached(self.low, value, self.step))
-        )
+        return _lies_in(self, value)
+
+
+def _lies_in(numbers: WholeNumbers | Numbers, value: Any) -> bool:
+    """Whether a value is one that can be drawn."""
+    return (
+        _is_number(value)
+        and numbers.low <= value <= numbers.high
+        and (numbers.step is None or _is_reached(numbers.low, value, numbers.step))
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from asd.challenge.catalog import load_challenge
 from asd.config import load_config
-from asd.search.searching import Search
+from asd.search.plan import Search
 from asd.search.space import read_space
 from asd.synthetic.dataset import SyntheticCounts, synthesize
 

@@ -14,7 +14,8 @@ import yaml
 from asd.errors import UserError
 from asd.search.objective import Group
 from asd.search.outputs import write_outcome
-from asd.search.searching import check, run_search
+from asd.search.plan import check
+from asd.search.searching import run_search
 from asd.search.space import SCORE
 from asd.search.study import Study, living_worker
 
@@ -324,18 +325,18 @@ def test_metrics_of_other_data_or_other_code_are_not_taken(make_search, tmp_path
 
 
 def test_missing_labels_and_stand_ins_are_told_before_any_training(make_search, monkeypatch):
-    import asd.search.searching as searching
+    import asd.search.plan as plan
 
-    find = searching.find_clips
+    find = plan.find_clips
     monkeypatch.setattr(
-        searching, "find_clips",
+        plan, "find_clips",
         lambda config, machine, part: [replace(c, label="") for c in find(config, machine, part)],
     )  # fmt: skip
     with pytest.raises(UserError, match="a test clip without a label"):
         check(make_search(X))
     check(make_search(X, kind="pseudo_auc"))
     monkeypatch.setattr(
-        searching, "find_clips",
+        plan, "find_clips",
         lambda config, machine, part: [
             replace(c, attributes="") for c in find(config, machine, part)
         ],
