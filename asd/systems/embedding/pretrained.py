@@ -1,6 +1,6 @@
 """Pretrained encoders as frontends: frozen ones, and ones adapted by LoRA."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ from asd.schema.values import Count, Positive
 from asd.systems.base import State
 from asd.systems.embedding.frontends import Frontend
 
-WEIGHTS_KEY = "weights_sha256"
+_WEIGHTS_KEY = "weights_sha256"
 
 
 class FrozenEncoder:
@@ -250,9 +250,7 @@ class AdaptedEncoder(Frontend):
 
     def saved(self) -> State:
         """What was learned, and which weights it goes with."""
-        whole = self.state_dict()
-        own = {name: value for name, value in whole.items() if is_learned(name)}
-        return {**own, WEIGHTS_KEY: self.sha256}
+        return saved_part(self, is_learned, self.sha256)
 
     def load_saved(self, state: State) -> None:
         """Take over what `saved` gave.
@@ -262,12 +260,33 @@ class AdaptedEncoder(Frontend):
         UserError
             It goes with other weights.
         """
-        learned = dict(state)
-        check_weights(learned.pop(WEIGHTS_KEY), self.sha256)
-        expected = {name for name in self.state_dict() if is_learned(name)}
-        if expected != learned.keys():
-            raise KeyError(*sorted(expected ^ learned.keys())[:3])
-        self.load_state_dict(learned, strict=False)
+        load_part(self, is_learned, self.sha256, state)
+
+
+def saved_part(module: nn.Module, is_stored: Callable[[str], bool], sha256: str) -> State:
+    """The values of a module with names to be stored, and the hash of its weights."""
+    own = {name: value for name, value in module.state_dict().items() if is_stored(name)}
+    return {**own, _WEIGHTS_KEY: sha256}
+
+
+def load_part(
+    module: nn.Module, is_stored: Callable[[str], bool], sha256: str, state: State
+) -> None:
+    """Take over what `saved_part` gave.
+
+    Raises
+    ------
+    UserError
+        It goes with other weights.
+    KeyError
+        Its values are not those of the module.
+    """
+    learned = dict(state)
+    check_weights(learned.pop(_WEIGHTS_KEY), sha256)
+    expected = {name for name in module.state_dict() if is_stored(name)}
+    if expected != learned.keys():
+        raise KeyError(*sorted(expected ^ learned.keys())[:3])
+    module.load_state_dict(learned, strict=False)
 
 
 def check_weights(trained: str, found: str) -> None:

@@ -20,7 +20,7 @@ from asd.errors import UserError
 from asd.schema.values import Count, Decay, Positive
 from asd.systems.base import State
 from asd.systems.embedding.frontends import Frontend
-from asd.systems.embedding.pretrained import WEIGHTS_KEY, check_weights, is_learned
+from asd.systems.embedding.pretrained import is_learned, load_part, saved_part
 
 FULL_SCALE = {"unit": 1.0, "int16": 32768.0}
 """What samples of a wave in [-1, 1] are multiplied by."""
@@ -172,8 +172,7 @@ class TunedEncoder(Frontend):
 
     def saved(self) -> State:
         """What was learned, and which weights it began with."""
-        own = {name: v for name, v in self.state_dict().items() if self._is_stored(name)}
-        return {**own, WEIGHTS_KEY: self.sha256}
+        return saved_part(self, self._is_stored, self.sha256)
 
     def load_saved(self, state: State) -> None:
         """Take over what `saved` gave.
@@ -183,12 +182,7 @@ class TunedEncoder(Frontend):
         UserError
             It goes with other weights.
         """
-        learned = dict(state)
-        check_weights(learned.pop(WEIGHTS_KEY), self.sha256)
-        expected = {name for name in self.state_dict() if self._is_stored(name)}
-        if expected != learned.keys():
-            raise KeyError(*sorted(expected ^ learned.keys())[:3])
-        self.load_state_dict(learned, strict=False)
+        load_part(self, self._is_stored, self.sha256, state)
 
     def _is_stored(self, name: str) -> bool:
         return self.trains_all or is_learned(name)
