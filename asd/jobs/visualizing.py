@@ -1,6 +1,7 @@
 """Maps of embeddings and histograms of their scores, from what `embed` has written."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -68,47 +69,71 @@ def visualize(
         score file belongs to them.
     """
     from asd.report.confusion import confusion_plot
-    from asd.report.embeddings import embedding_map, score_histograms  # slow to import
-    from asd.report.interactive import PlacedClips, check_plotly, write_maps
+    from asd.report.interactive import PlacedClips, check_plotly, write_maps  # slow to import
     from asd.report.page import save_figure
 
     if interactive:
         check_plotly()
     clips = _with_direction(load_embeddings(file))
-    confusion = class_confusion(clips) if classes else None
-    machines = list(dict.fromkeys(clips.machine.tolist()))
-    by_machine = {machine: clips.select(clips.machine == machine) for machine in machines}
-    tested = {machine: _tested(own) for machine, own in by_machine.items()}
     # All is computed before the first picture: what fails leaves nothing behind.
-    scores = {m: _scores(own, tested[m], results) for m, own in by_machine.items()}
-    points = {m: _project(m, own, method, seed) for m, own in by_machine.items()}
-    placed = {}
-    if interactive:
-        placed = {
-            m: PlacedClips(_project(m, own, method, seed, 3), own.file_name.tolist(), _kinds(own))
-            for m, own in by_machine.items()
-        }
-    paths = []
-    for machine, own in by_machine.items():
-        kinds = _kinds(own)
-        paths.append(out / f"{machine}_{method}.png")
-        title = f"{machine}: {_NAMES[method]} of {file.name}"
-        save_figure(embedding_map(points[machine], kinds, title), paths[-1])
-        if scores[machine]:
-            paths.append(out / f"{machine}_scores.png")
-            is_anomaly = tested[machine].label == "anomaly"
-            is_target = tested[machine].domain == "target"
-            title = f"{machine}: scores of {file.name}"
-            figure = score_histograms(scores[machine], is_anomaly, is_target, title)
-            save_figure(figure, paths[-1])
+    confusion = class_confusion(clips) if classes else None
+    machines = [
+        _mapped(machine, clips.select(clips.machine == machine), method, results, seed)
+        for machine in dict.fromkeys(clips.machine.tolist())
+    ]
+    in_space = {
+        each.name: PlacedClips(
+            _project(each.name, each.clips, method, seed, 3),
+            each.clips.file_name.tolist(),
+            _kinds(each.clips),
+        )
+        for each in (machines if interactive else ())
+    }
+    paths = [path for each in machines for path in _draw(each, out, method, file.name)]
     if confusion is not None:
         paths.append(out / "classes.png")
         title = f"classes told apart by the nearest class mean: {file.name}"
         save_figure(confusion_plot(confusion.classes, confusion.counts, title), paths[-1])
-    if placed:
+    if in_space:
         paths.append(out / f"maps_{method}.html")
-        write_maps(paths[-1], placed, f"{_NAMES[method]} of {file.name}")
+        write_maps(paths[-1], in_space, f"{_NAMES[method]} of {file.name}")
     log.info("%d pictures: %s", len(paths), out)
+    return paths
+
+
+@dataclass(frozen=True)
+class _MappedMachine:
+    """A machine type's clips, their places, and the scores of those that were tested."""
+
+    name: str
+    clips: EmbeddedClips
+    points: NDArray[np.float64]
+    tested: EmbeddedClips
+    scores: Scores
+
+
+def _mapped(
+    name: str, own: EmbeddedClips, method: Method, results: Path | None, seed: int
+) -> _MappedMachine:
+    tested = _tested(own)
+    scores = _scores(own, tested, results)
+    return _MappedMachine(name, own, _project(name, own, method, seed), tested, scores)
+
+
+def _draw(machine: _MappedMachine, out: Path, method: Method, source: str) -> list[Path]:
+    """Draw a machine type's map, and its histograms where it has scores."""
+    from asd.report.embeddings import embedding_map, score_histograms
+    from asd.report.page import save_figure
+
+    paths = [out / f"{machine.name}_{method}.png"]
+    title = f"{machine.name}: {_NAMES[method]} of {source}"
+    save_figure(embedding_map(machine.points, _kinds(machine.clips), title), paths[0])
+    if machine.scores:
+        paths.append(out / f"{machine.name}_scores.png")
+        is_anomaly = machine.tested.label == "anomaly"
+        is_target = machine.tested.domain == "target"
+        title = f"{machine.name}: scores of {source}"
+        save_figure(score_histograms(machine.scores, is_anomaly, is_target, title), paths[1])
     return paths
 
 
