@@ -1,7 +1,7 @@
 """Scores by the networks of several epochs of one training, and their mean (epoch ensembles).
 
 Source: Fujimura, Kuroyanagi and Toda, arXiv 2409.09332: the mean of the scores after epochs 12, 14
-and 16, as they are.
+and 16, as they are; their program can weigh them.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,9 +24,12 @@ class KeptEpochs:
     ----------
     epochs
         Their numbers, ascending; none is the end of the training alone, without an ensemble.
+    weights
+        How much each counts in the mean; none is all alike.
     """
 
     epochs: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -78,5 +81,7 @@ class KeptEpochs:
         for backend in backends if self.epochs else ():
             own = [score for score, (_, each) in members.items() if each == backend]
             if scores.keys() >= set(own):
-                found[backend + _ENSEMBLE] = fuse({score: scores[score] for score in own}, "mean")
+                columns = {score: scores[score] for score in own}
+                weights = dict(zip(own, self.weights, strict=True)) if self.weights else None
+                found[backend + _ENSEMBLE] = fuse(columns, "mean", weights)
         return {name: found[name] for name in self.score_names(backends) if name in found}

@@ -40,6 +40,7 @@ from asd.schema.values import BatchSize, Count, NonNegative, Positive, Share, Wh
 from asd.systems.embedding.clip_labels import FileLabeller
 from asd.systems.embedding.clusters import ClusterLabeller, KMeansLabeller
 from asd.systems.embedding.frontends import Frontend, PooledSpectrogram, SpectralNetwork
+from asd.systems.embedding.kept_epochs import KeptEpochs
 from asd.systems.embedding.labellers import Labeller, NameLabeller
 from asd.systems.embedding.losses import AdaCos, AdaProj, AngularLoss, ArcFace, SubclusterAdaCos
 from asd.systems.embedding.oversampling import OversamplingRecipe
@@ -326,6 +327,8 @@ class TrainingRecipe:
     keep_epochs
         Epochs whose networks are scored, each for itself and by the mean of their scores (epoch
         ensemble); none scores the network at the end of the training.
+    epoch_weights
+        How much each of `keep_epochs`, in their order, counts in that mean; none is all alike.
     """
 
     epochs: Count = parameter(
@@ -346,6 +349,7 @@ class TrainingRecipe:
     schedule: ScheduleRecipe | None = None
     restarts: RestartRecipe | None = None
     keep_epochs: tuple[Count, ...] = ()
+    epoch_weights: tuple[Positive, ...] = ()
 
     def rate(self, steps: int, epochs: int) -> float:
         """Learning rate after so many steps of the optimiser and whole epochs."""
@@ -355,13 +359,13 @@ class TrainingRecipe:
             return self.schedule.rate(steps + 1, self.learning_rate)
         return self.learning_rate
 
-    def kept_epochs(self) -> tuple[int, ...]:
-        """`keep_epochs` in ascending order.
+    def kept_epochs(self) -> KeptEpochs:
+        """`keep_epochs` in ascending order, with their weights.
 
         Raises
         ------
         UserError
-            The training does not get to one of them.
+            The training does not get to one of them, or there is not one weight for each.
         """
         if self.keep_epochs and max(self.keep_epochs) > self.epochs:
             raise UserError(
@@ -369,7 +373,17 @@ class TrainingRecipe:
                 f"{self.epochs} epochs; set more epochs, or others to keep (--set "
                 "training.keep_epochs=[] keeps none)"
             )
-        return tuple(sorted(set(self.keep_epochs)))
+        if not self.epoch_weights:
+            return KeptEpochs(tuple(sorted(set(self.keep_epochs))))
+        if not len(self.epoch_weights) == len(self.keep_epochs) == len(set(self.keep_epochs)):
+            raise UserError(
+                "training.epoch_weights: expected a weight for each of keep_epochs "
+                f"{list(self.keep_epochs)}, got {list(self.epoch_weights)}"
+            )
+        epochs, weights = zip(
+            *sorted(zip(self.keep_epochs, self.epoch_weights, strict=True)), strict=True
+        )
+        return KeptEpochs(epochs, weights)
 
 
 @dataclass(frozen=True)

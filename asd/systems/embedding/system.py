@@ -318,7 +318,7 @@ class EmbeddingSystem(System):
 
     @property
     def _kept(self) -> KeptEpochs:
-        return KeptEpochs(self.parameters.training.kept_epochs() if self.parameters.learns else ())
+        return self.parameters.training.kept_epochs() if self.parameters.learns else KeptEpochs()
 
     @property
     def _backend_names(self) -> tuple[str, ...]:

@@ -42,7 +42,10 @@ def fitted(clips):
     return system
 
 
-def test_the_mean_of_epochs_equals_the_published_ensemble():
+@pytest.mark.parametrize(
+    ("ensemble", "weights"), [("default", ()), ("weighted", (1.0, 2.0, 0.5))]
+)
+def test_the_mean_of_epochs_equals_the_published_ensemble(ensemble, weights):
     if not PACK.is_dir():
         pytest.skip("the numbers of the public program are not here")
 
@@ -51,8 +54,8 @@ def test_the_mean_of_epochs_equals_the_published_ensemble():
             return {row["path"]: float(row[key]) for row in csv.DictReader(file)}
 
     own = [column(f"ensemble_epoch{n}.csv", "AS-TargetKmeansCos-16-plain") for n in (12, 14, 16)]
-    expected = column("ensemble_default.csv", "AS-ensemble")
-    kept = KeptEpochs((12, 14, 16))
+    expected = column(f"ensemble_{ensemble}.csv", "AS-ensemble")
+    kept = KeptEpochs((12, 14, 16), weights)
     scores = {
         name: np.array([own[i][path] for path in expected])
         for i, name in enumerate(kept.members(["KMEANS"]))
@@ -146,6 +149,19 @@ def test_one_epoch_can_be_exported_and_the_mean_says_why_not(fitted, clips):
     assert score == pytest.approx(fitted.score(clips)["KNN-EPOCH1"][0], abs=2e-3)
     with pytest.raises(UserError, match="KNN-ENSEMBLE is a mean over 2 networks"):
         fitted.module("KNN-ENSEMBLE", 4800, 8000, "ToyA")
+
+
+def test_weights_go_with_their_epochs_and_there_is_one_for_each(fitted, clips):
+    weighted = parse_recipe(RECIPE.replace("[3, 1]", "[3, 1], epoch_weights: [1, 3]"), "mine")
+    kept = weighted.training.kept_epochs()
+    scores = fitted.score(clips, ["KNN-EPOCH1", "KNN-EPOCH3"])
+    expected = (3 * scores["KNN-EPOCH1"] + scores["KNN-EPOCH3"]) / 4
+    found = kept.with_ensembles(scores, ["KNN"])["KNN-ENSEMBLE"]
+    np.testing.assert_allclose(found, expected)
+    for text in ("[3, 1], epoch_weights: [1]", "[3, 3], epoch_weights: [1, 2]"):
+        system = EmbeddingSystem(parse_recipe(RECIPE.replace("[3, 1]", text), "mine"))
+        with pytest.raises(UserError, match="a weight for each of keep_epochs"):
+            system.fit(clips, MemoryRun(0))
 
 
 def test_epochs_that_are_not_reached_are_refused(clips):

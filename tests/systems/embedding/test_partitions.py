@@ -24,8 +24,11 @@ needs_pack = pytest.mark.skipif(
 @pytest.mark.parametrize("criterion", ["bic", "aic"])
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("source_separated", 8), ("source_single", 6), ("target10", 2), ("target10_far", 2)],
-)
+    [
+        ("source_separated", 8), ("source_overlap", 8), ("source_single", 6), ("target10", 2),
+        ("target10_far", 2),
+    ],
+)  # fmt: skip
 def test_number_of_components_and_scores_equal_the_published(name, most, criterion):
     golden = np.load(PACK / "gmm" / f"{name}.npz")
     found = choose_mixture(golden["Z"], most, criterion)
