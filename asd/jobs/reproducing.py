@@ -10,11 +10,16 @@ from typing import Any
 import yaml
 
 from asd.challenge import layout
+from asd.challenge.catalog import load_challenge
+from asd.challenge.true_attributes import true_attributes_folder
 from asd.config import Config, load_config
 from asd.errors import UserError
 from asd.words import nearest
 
 _TABLE = Path(__file__).with_name("published.yaml")
+
+_DATA = "{data}"
+"""Stands in a row's settings for the folder of the year's data."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class PublishedScore:
     dataset: str
     split: str
     score: str
-    published: float
+    published: float | None
     source: str
     flags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +40,7 @@ class PublishedScore:
     def command(self) -> str:
         """The command that makes our score."""
         words = [f"--{name} {value}" for name, value in self.flags.items()]
-        words += [f"--set {text}" for text in self._set_values]
+        words += [f"--set {text}" for text in self._set_values(Path("data"))]
         start = f"asd run -{self.split[0]} --dataset {self.dataset}"
         return " ".join([start, *words, f"--score {self.score}"])
 
@@ -43,13 +48,18 @@ class PublishedScore:
         """The run, with flags about folders and how the work is done; it makes no decisions."""
         own = {"dataset": self.dataset, "score": self.score, "export_dir": self.name}
         own |= {**self.flags, "decision_threshold": "none"}
+        data = Path(flags.get("dataset_directory", "data"))
         return load_config(
-            None, {**flags, **own}, self.split, self._set_values, use_default_file=False
+            None, {**flags, **own}, self.split, self._set_values(data), use_default_file=False
         )
 
-    @property
-    def _set_values(self) -> list[str]:
-        return [f"{key}={value}" for key, value in self.settings.items()]
+    def needs_attributes(self) -> bool:
+        """Whether it learns from the true attributes that lie beside the clips."""
+        return _DATA in self.settings.values()
+
+    def _set_values(self, data: Path) -> list[str]:
+        folder = str(layout.year_folder(data, load_challenge(self.dataset)))
+        return [f"{key}={folder if text == _DATA else text}" for key, text in self.settings.items()]
 
 
 @cache
@@ -97,7 +107,7 @@ def reproduce(name: str, flags: Mapping[str, Any]) -> str:
     """
     row = find_row(name)
     config = row.config(flags)
-    if missing := _missing(config):
+    if missing := [*_missing(config), *_missing_attributes(row, config)]:
         raise UserError(f"{name}: " + "; ".join(missing))
     from asd.jobs.pipeline import train_and_test  # loads torch
 
@@ -110,19 +120,40 @@ def compared(row: PublishedScore, ours: float) -> str:
     lines = [
         f"{row.name}: official score of {row.score}, {row.dataset} {row.split}",
         f"  ours       {ours:6.2f}",
-        f"  published  {row.published:6.2f}  ({row.source})",
-        f"  difference {ours - row.published:+6.2f}",
     ]
+    if row.published is None:
+        lines.append(f"  published       -  (the number is not known here: {row.source})")
+    else:
+        lines.append(f"  published  {row.published:6.2f}  ({row.source})")
+        lines.append(f"  difference {ours - row.published:+6.2f}")
     return "\n".join([*lines, *([f"  note: {row.note}"] if row.note else [])])
 
 
 def listed() -> list[tuple[str, str, str, str]]:
     """A heading and, for each row, its name, published score, source and command."""
     rows = [
-        (row.name, f"{row.published:.2f}", row.source, row.command)
+        (row.name, _text(row.published), row.source, row.command)
         for row in published_scores().values()
     ]
     return [("row", "published", "source", "command"), *rows]
+
+
+def _text(published: float | None) -> str:
+    return "-" if published is None else f"{published:.2f}"
+
+
+def _missing_attributes(row: PublishedScore, config: Config) -> list[str]:
+    """What to fetch where a row learns from true attributes that are not there."""
+    if not row.needs_attributes():
+        return []
+    where = config.dataset_directory, config.challenge, config.split
+    known = config.challenge.split(config.split).attributes
+    if all(any(true_attributes_folder(*where, machine).glob("*.csv")) for machine in known):
+        return []
+    return [
+        f"true attributes are not in {config.dataset_directory}; get them: asd attributes "
+        f"-{config.split[0]} --dataset {config.dataset}"
+    ]
 
 
 def _missing(config: Config) -> list[str]:

@@ -42,9 +42,7 @@ def fitted(clips):
     return system
 
 
-@pytest.mark.parametrize(
-    ("ensemble", "weights"), [("default", ()), ("weighted", (1.0, 2.0, 0.5))]
-)
+@pytest.mark.parametrize(("ensemble", "weights"), [("default", ()), ("weighted", (1.0, 2.0, 0.5))])
 def test_the_mean_of_epochs_equals_the_published_ensemble(ensemble, weights):
     if not PACK.is_dir():
         pytest.skip("the numbers of the public program are not here")
