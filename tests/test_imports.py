@@ -152,6 +152,21 @@ HEAVY = {
 }  # fmt: skip
 
 
+def test_help_loads_no_command_and_a_command_no_other():
+    run = "from asd.cli import main\ntry: main(['{}', '--help'])\nexcept SystemExit: pass\n"
+    seen = "import sys; print(*(name for name in sys.modules if name.startswith('asd')))"
+
+    def loaded(word):
+        done = subprocess.run(
+            [sys.executable, "-c", run.format(word) + seen],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return set(done.stdout.splitlines()[-1].split())
+
+    assert loaded("--help") & {"asd.config", "asd.cli.models", "asd.systems.registry"} == set()
+    assert loaded("train") & {"asd.cli.models", "asd.cli.data"} == {"asd.cli.models"}
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -1,25 +1,15 @@
 """Words on the command line -> one call. No logic; a command imports what it needs."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from asd import __version__
-from asd.cli import (
-    challenge,
-    data,
-    export,
-    gan,
-    models,
-    monitoring,
-    reproduce,
-    search,
-    show,
-    weights,
-)
-from asd.cli.parsing import Parser
+from asd.cli.commands import COMMANDS
+from asd.cli.parser import Parser
 from asd.errors import UserError
 from asd.memory import keep_freed_memory
 from asd.output import SteadyOutput, steady_output
@@ -48,7 +38,8 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        args = _parser().parse_args([word for word in words if word != "--debug"])
+        words = [word for word in words if word != "--debug"]
+        args = _parser(words).parse_args(words)
         from asd.logs import set_up_logging
 
         set_up_logging(logging.DEBUG if debug else logging.INFO)
@@ -75,7 +66,8 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
     return status or 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; of the command that words name, and of all names, given them."""
     parser = Parser(
         prog="asd",
         description="Anomalous sound detection: learn a machine's normal sound, then score new "
@@ -86,14 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
-    monitoring.add_commands(commands)
-    models.add_commands(commands)
-    export.add_commands(commands)
-    data.add_commands(commands)
-    show.add_commands(commands)
-    challenge.add_commands(commands)
-    gan.add_commands(commands)
-    weights.add_commands(commands)
-    reproduce.add_commands(commands)
-    search.add_commands(commands)
+    named = COMMANDS if words is None else [word for word in words if not word.startswith("-")][:1]
+    for module in dict.fromkeys(COMMANDS[name].module for name in named if name in COMMANDS):
+        importlib.import_module(f"asd.cli.{module}").add_commands(commands)
+    for name, command in COMMANDS.items():
+        if name not in commands.choices:
+            commands.add_parser(name, help=command.summary)
     return parser

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from asd.cli.parser import Parser, add_command, add_subcommand
 from asd.cli.parsing import (
-    Parser,
-    add_command,
     add_config,
     add_parameters,
     add_split,
@@ -26,7 +25,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     command = add_command(
-        commands, "evaluate", _evaluate, "evaluate submissions as the organisers do",
+        commands, "evaluate", _evaluate,
         """
         FOLDER holds <team>/<system>/ with anomaly_score_*.csv and decision_result_*.csv, under the
         names of the challenge or of asd test. The ground truth is the folder of the organisers'
@@ -56,13 +55,11 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _add_submission(commands: Any) -> None:
-    command = add_command(
-        commands, "submission", None, "check or pack a submission to the challenge"
-    )
+    command = add_command(commands, "submission", None)
     actions = command.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=Parser
     )
-    check = add_command(
+    check = add_subcommand(
         actions, "check", _check, "check the CSV files of a system against the year's rules",
         "FOLDER may also be the zip file that asd submission pack writes. Without --dataset the\n"
         "year is taken from the files' names.\n"
@@ -74,7 +71,7 @@ def _add_submission(commands: Any) -> None:
     check.add_argument("folder", type=Path, metavar="FOLDER",
                        help="folder of the CSV files, or a zip file of such folders")  # fmt: skip
     _add_clip_sources(check)
-    pack = add_command(
+    pack = add_subcommand(
         actions, "pack", _pack, "check the results of asd test -e and pack them for sending",
         """
         Takes the result files of one score from <results>/eval_data/<export_dir>_<score>/. The zip
@@ -147,7 +144,7 @@ def _report(problems: Iterable[object], folder: Path) -> None:
 
 def _add_format(commands: Any) -> None:
     command = add_command(
-        commands, "format", _format, "bring the clips of a year into one tree for all years",
+        commands, "format", _format,
         """
         <output>/<year>/<dev|eval>/<machine>/<train|test>/ with one naming scheme, labels included:
         section_NN_<domain>_<train|test>_<normal|anomaly>_NNNN_<attributes>.wav, and a table

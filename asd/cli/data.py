@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asd.cli.parsing import add_command, add_config, add_parameters, add_split, read_config
+from asd.cli.parser import add_command
+from asd.cli.parsing import add_config, add_parameters, add_split, read_config
 
 
 def add_commands(commands: Any) -> None:
@@ -19,7 +20,6 @@ def add_commands(commands: Any) -> None:
 def _add_synthesize(commands: Any) -> None:
     command = add_command(
         commands, "synthesize", _synthesize,
-        "make a small data set of machine-like sounds in a challenge year's own form",
         "For trying things out, and for tests. It goes to the data folder, where real data would.",
     )  # fmt: skip
     add_split(command)
@@ -66,7 +66,7 @@ def _hidden(args: argparse.Namespace, machines: Sequence[str]) -> Sequence[str]:
 
 def _add_download(commands: Any) -> None:
     command = add_command(
-        commands, "download", _download, "download the official data set of a challenge year",
+        commands, "download", _download,
         "What is already there is kept; a broken download goes on where it stopped.",
     )  # fmt: skip
     add_split(command)
@@ -92,7 +92,7 @@ def _download(args: argparse.Namespace) -> None:
 
 def _add_rename(commands: Any) -> None:
     command = add_command(
-        commands, "rename", _rename, "give evaluation clips their labelled names",
+        commands, "rename", _rename,
         "Copies test/ to test_rename/ by the organisers' list, which is looked for in the data\n"
         "folder or downloaded. Testing then also computes metrics.",
     )  # fmt: skip
@@ -118,7 +118,6 @@ def _rename(args: argparse.Namespace) -> None:
 def _add_attributes(commands: Any) -> None:
     command = add_command(
         commands, "attributes", _attributes,
-        "get the true attributes of machine types whose clips' names hide them (2024, 2025)",
         """
         The organisers published them after the challenge. They go to
         <data>/<year>/{dev,eval}_data/ground_truth_attributes/<machine>/, beside the clips; nothing

@@ -6,14 +6,14 @@ from typing import Any
 
 from asd.cli.monitoring import add_false_alarms
 from asd.cli.outputs import check_output
-from asd.cli.parsing import add_command
+from asd.cli.parser import add_command
 from asd.errors import UserError
 
 
 def add_commands(commands: Any) -> None:
     """Add the command."""
     command = add_command(
-        commands, "export", _export, "write a detector as one ONNX file",
+        commands, "export", _export,
         """
         Waveform in, score and decision out; onnxruntime alone runs it (examples/score_onnx.py).
         Rate, window and threshold are in the file's metadata. Scores are compared with the

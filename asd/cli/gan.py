@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asd.cli.parser import Parser, add_command, add_subcommand
 from asd.cli.parsing import (
-    Parser,
-    add_command,
     add_config,
     add_parameter,
     add_parameters,
@@ -46,7 +45,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_gan(commands: Any) -> None:
     command = add_command(
-        commands, "gan", None, "train and test GAN or BiGAN, in the words of its authors' program",
+        commands, "gan", None,
         """
         examples:
           asd gan bigan dcase run --nb_epochs=20 --w=0.1 --m=fm --d=1 --rd=42
@@ -63,7 +62,7 @@ def _add_experiments(command: Any) -> None:
         title="system or experiment", metavar="SYSTEM", required=True, parser_class=Parser
     )
     for name, full in (("gan", "GAN"), ("bigan", "BiGAN")):
-        system = add_command(experiments, name, None, f"train and test the {full}")
+        system = add_subcommand(experiments, name, None, f"train and test the {full}")
         system.set_defaults(gan=name)
         data = system.add_subparsers(
             title="data to run it on", metavar="DATA", required=True, parser_class=Parser
@@ -75,7 +74,7 @@ def _add_experiments(command: Any) -> None:
 
 
 def _add_gan_dcase(data: Any, name: str) -> None:
-    command = add_command(
+    command = add_subcommand(
         data, "dcase", _gan_dcase, "train and test on the machine types of a challenge year",
         f"""
         As asd run --model {_IMAGES[name]} does, on log-mel images of 64 frames. Then prints how
@@ -120,7 +119,7 @@ def _add_published(command: Any, model: str, published: dict[str, Any]) -> None:
 
 
 def _add_gan_mnist(data: Any, name: str) -> None:
-    command = add_command(
+    command = add_subcommand(
         data, "mnist", _gan_mnist, "repeat the published experiment on MNIST",
         """
         scikit-learn downloads the data. Prints the area under the precision-recall curve of the
@@ -137,7 +136,7 @@ def _add_gan_mnist(data: Any, name: str) -> None:
 
 
 def _add_gan_kdd(data: Any, name: str) -> None:
-    command = add_command(
+    command = add_subcommand(
         data, "kdd", _gan_kdd, "repeat the published experiment on KDD Cup 99",
         """
         scikit-learn downloads the data. Prints precision, recall and F1 with a fifth of the test
@@ -152,7 +151,7 @@ def _add_gan_kdd(data: Any, name: str) -> None:
 
 
 def _add_ablate(experiments: Any) -> None:
-    command = add_command(
+    command = add_subcommand(
         experiments, "ablate", _ablate, "measure what the BiGAN's adversary adds to its detection",
         """
         Trains a BiGAN four times for each machine type, section and seed: with the adversary
@@ -231,7 +230,7 @@ def _ablate(args: argparse.Namespace) -> None:
 
 def _add_features(commands: Any) -> None:
     command = add_command(
-        commands, "features", _features, "write frame vectors and labels as .npy files",
+        commands, "features", _features,
         "For programs that want plain arrays: x_train_<machine>_section_<NN>.npy, y_train_...,\n"
         "x_test_..., y_test_... A label is 0 for normal, 1 for anomalous, -1 where not known.",
     )  # fmt: skip

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from asd.cli.outputs import check_output
+from asd.cli.parser import add_command
 from asd.cli.parsing import (
-    add_command,
     add_config,
     add_page,
     add_parameter,
@@ -39,8 +39,8 @@ _GROUPS: dict[Role, str] = {
 
 def add_commands(commands: Any) -> None:
     """Add the commands about models."""
-    _add_run_command(commands, "train", _train, "train the models of a data set")
-    add_page(_add_run_command(commands, "test", _test, "score the test clips with trained models"))
+    _add_run_command(commands, "train", _train)
+    add_page(_add_run_command(commands, "test", _test))
     _add_run(commands)
     _add_summarize(commands)
     _add_embed(commands)
@@ -48,9 +48,9 @@ def add_commands(commands: Any) -> None:
     _add_import(commands)
 
 
-def _add_run_command(commands: Any, name: str, run: Any, summary: str) -> Any:
+def _add_run_command(commands: Any, name: str, run: Any) -> Any:
     command = add_command(
-        commands, name, run, summary,
+        commands, name, run,
         """
         Parameters come from the built-in defaults, then from baseline.yaml (in the current folder,
         or the file that --config names), then from flags. A flag's default below is the built-in.
@@ -114,9 +114,7 @@ def _parameters_of_systems(entries: Sequence[SystemEntry]) -> list[Parameter]:
 
 
 def _add_run(commands: Any) -> None:
-    command = _add_run_command(
-        commands, "run", _run, "train, then test; of several systems or seeds, compare the scores"
-    )
+    command = _add_run_command(commands, "run", _run)
     add_page(command)
     group = command.add_argument_group("comparison")
     (model,) = (each for each in parameters_of(RunParameters) if each.name == "model")
@@ -200,7 +198,7 @@ def _heeded(
 
 def _add_summarize(commands: Any) -> None:
     command = add_command(
-        commands, "summarize", _summarize, "write and print the summary tables of a data set",
+        commands, "summarize", _summarize,
         """
         All systems with results of the data set stand side by side; with --export_dir, only the
         scores of that one. Tables and figures go to
@@ -226,7 +224,7 @@ def _summarize(args: argparse.Namespace) -> None:
 
 def _add_embed(commands: Any) -> None:
     command = add_command(
-        commands, "embed", _embed, "write the embeddings of clips to a file",
+        commands, "embed", _embed,
         """
         For trained systems that embed (recipes). The .npz file holds, per clip: embeddings,
         machine, section, domain, label, attributes, file_name, part (train or test).
@@ -254,7 +252,7 @@ def _embed(args: argparse.Namespace) -> None:
 
 def _add_visualize(commands: Any) -> None:
     command = add_command(
-        commands, "visualize", _visualize, "draw maps of embeddings and histograms of scores",
+        commands, "visualize", _visualize,
         """
         Per machine type: a map of its clips by domain, attributes and label, and histograms of
         the anomaly scores, of every backend with its default parameters unless --results is given.
@@ -288,7 +286,6 @@ def _visualize(args: argparse.Namespace) -> None:
 def _add_import(commands: Any) -> None:
     command = add_command(
         commands, "import-baseline", _import_baseline,
-        "take over models that the public baseline trained",
         """
         FOLDER is the public program's models/saved_model/<export_dir>. Parameters are read from
         the args.json files in models/checkpoint/ beside it, where they are; thresholds from the

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from asd.cli.outputs import check_output
-from asd.cli.parsing import add_command, add_page, add_set
+from asd.cli.parser import add_command
+from asd.cli.parsing import add_page, add_set
 from asd.errors import UserError
 from asd.output import has_lost_reader
 from asd.processes import undisturbed
@@ -28,7 +29,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_learn(commands: Any) -> None:
     command = add_command(
-        commands, "learn", _learn, "learn a machine's normal sound from recordings of any names",
+        commands, "learn", _learn,
         """
         Give a folder, files, or both: any format and rate, any number of channels, any length.
         Twenty recordings of ten seconds are a start; a hundred allow a false-alarm rate of 0.01.
@@ -76,7 +77,7 @@ def _add_learn(commands: Any) -> None:
 
 def _add_score(commands: Any) -> None:
     command = add_command(
-        commands, "score", _score, "score recordings with a detector that asd learn made",
+        commands, "score", _score,
         """
         Prints a table with the worst recording first. The CSV file has a row for each recording,
         and below it one for each window of those that are longer than a window. The p-value is the
@@ -103,7 +104,7 @@ def _add_score(commands: Any) -> None:
 
 def _add_watch(commands: Any) -> None:
     command = add_command(
-        commands, "watch", _watch, "score recordings as they appear, or samples from a pipe",
+        commands, "watch", _watch,
         """
         Prints a line of JSON for each window: file, start_s, end_s, score, smoothed (running
         mean of scores), p_value and decision of the window alone, alarm (by the smoothed score),

@@ -1,87 +1,17 @@
 """What all commands share: the parser, and flags made from the parameters."""
 
 import argparse
-import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from asd.challenge.catalog import challenge_names, load_challenge
 from asd.config import Config, load_config
-from asd.errors import UserError
 from asd.run_parameters import RunParameters
 from asd.schema.parameters import Parameter, parameters_of
-from asd.systems.registry import SYSTEMS, owners_of, recipe_names
-from asd.words import nearest_flag
+from asd.systems.registry import SYSTEMS, recipe_names
 
 _DEST = "parameter "
 """What the names of parameters begin with in argparse's namespace: a command may have others."""
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Breaks no name such as MAHALA-FRAME at its hyphen."""
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line and know the nearest flag."""
-
-    before_parsing: Callable[[Sequence[str]], None] | None = None
-    """Called once with the words of the command: flags may depend on what some of them say."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            name = action.metavar or "/".join(action.option_strings) or action.dest
-            raise UserError(
-                f"{name}: unknown {value!r}{nearest_flag(str(value), action.choices)}; "
-                f"choose from {', '.join(map(str, action.choices))}"
-            )
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.before_parsing is not None:
-            self.before_parsing(list(args))
-            self.before_parsing = None
-        known, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            raise UserError(
-                f"unknown argument {unknown[0]!r}{self._hint(unknown[0])}; see {self.prog} --help"
-            )
-        return known, unknown
-
-    def _hint(self, word: str) -> str:
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        if "--machine_types" in flags and is_machine_type(word):
-            return "; machine types are given with --machine_types"
-        flag = word.partition("=")[0]
-        if "--model" in flags and (owners := owners_of(flag)):
-            if not any(owners_of(known) for known in flags):
-                return "; leave it out, the trained model knows its own"
-            return f"; only {', '.join(owners)} have it (--model)"
-        return nearest_flag(flag, flags)
-
-
-def is_machine_type(word: str) -> bool:
-    """Whether any challenge year has a machine type of this name."""
-    years = map(load_challenge, challenge_names())
-    return any(word in {**year.dev.sections, **year.eval.sections} for year in years)
-
-
-def add_command(commands: Any, name: str, run: Any, summary: str, text: str = "") -> Any:
-    """Add a command that calls `run(args)`; `summary` is its line in the list of commands."""
-    description = textwrap.fill(summary[0].upper() + summary[1:] + ".", 95)
-    if text:
-        description += "\n\n" + textwrap.dedent(text).strip()
-    command = commands.add_parser(name, help=summary, description=description)
-    command.set_defaults(command=run)
-    return command
 
 
 def add_split(command: Any, required: bool = True) -> None:

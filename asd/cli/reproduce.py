@@ -3,13 +3,14 @@
 import argparse
 from typing import Any
 
-from asd.cli.parsing import add_command, add_parameters, given_parameters
+from asd.cli.parser import add_command
+from asd.cli.parsing import add_parameters, given_parameters
 
 
 def add_commands(commands: Any) -> None:
     """Add the command."""
     command = add_command(
-        commands, "reproduce", _reproduce, "make a published score again, and show both",
+        commands, "reproduce", _reproduce,
         """
         Trains and tests as the row of a table says, on the whole data set of its year, and prints
         our official score beside the published one. Where weights or clips are missing it stops

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asd.cli.parser import add_command
 from asd.cli.parsing import (
-    add_command,
     add_config,
     add_parameters,
     add_set,
@@ -54,7 +54,7 @@ examples:
 def add_commands(commands: Any) -> None:
     """Add the command."""
     command = add_command(
-        commands, "search", _search, "search for the parameters of a system or recipe",
+        commands, "search", _search,
         _TEXT,
     )  # fmt: skip
     command.set_defaults(to_go_on="start the same search again to go on with it")

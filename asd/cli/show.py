@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from asd.cli.outputs import check_output
+from asd.cli.parser import add_command
 from asd.cli.parsing import (
-    add_command,
     add_config,
     add_parameters,
     add_split,
@@ -20,7 +20,7 @@ from asd.words import nearest
 def add_commands(commands: Any) -> None:
     """Add the command."""
     command = add_command(
-        commands, "show", _show, "a data set at a glance: counts, lengths, a few clips to hear",
+        commands, "show", _show,
         """
         DATA is a challenge year, whose clips are looked for in the data folder, or a folder of
         recordings of any names, in which each subfolder counts as a set.

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asd.cli.parsing import Parser, add_command
+from asd.cli.parser import Parser, add_command, add_subcommand
 
 
 def add_commands(commands: Any) -> None:
     """Add the command about weights, which has commands of its own."""
     command = add_command(
-        commands, "weights", _list, "list, get or add weights of pretrained encoders",
+        commands, "weights", _list,
         """
         They lie in one folder, which the environment variable ASD_WEIGHTS names (default:
         asd/weights below the user's cache folder). Nothing is fetched unless get is called. A
@@ -26,17 +26,17 @@ def add_commands(commands: Any) -> None:
     actions = command.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
-    shown = add_command(
+    shown = add_subcommand(
         actions, "list", _list, "show known weights, licences, and which are here",
         "Of weights that are named, also where they lie and their SHA-256.",
     )  # fmt: skip
     shown.add_argument("names", nargs="*", metavar="NAME", help="show all that is known of these")
-    get = add_command(
+    get = add_subcommand(
         actions, "get", _get, "download weights",
         "What was fetched is checked by its SHA-256, where that is known, and by reading it.",
     )  # fmt: skip
     get.add_argument("names", nargs="+", metavar="NAME", help="as list shows them")
-    add = add_command(actions, "add", _add, "copy a file of weights to where recipes find it")
+    add = add_subcommand(actions, "add", _add, "copy a file of weights to where recipes find it")
     add.add_argument("name", metavar="NAME", help="one that list shows, or your own")
     add.add_argument("file", type=Path, metavar="FILE", help="a .pt, .pth, .ckpt or .safetensors")
 
