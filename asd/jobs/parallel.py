@@ -4,20 +4,15 @@ import asyncio
 import concurrent.futures
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from asd.errors import UserError
-from asd.jobs.folder_run import epochs_done
 from asd.jobs.jobs import Job, failure_reason
-from asd.jobs.training import epochs_of
 from asd.memory import keep_freed_memory
 from asd.output import steady_output
 from asd.processes import end_with_parent
@@ -223,42 +218,6 @@ def default_at_once(jobs: Sequence[Job]) -> int:
     more than one core to pay.
     """
     return min(len(jobs), jobs[0].config.jobs or thread_count(jobs[0].config.threads))
-
-
-@contextmanager
-def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
-    """Show the epochs done by all jobs together, read from their logs."""
-    total = sum(epochs_of(job.config) for job in jobs)
-    # Logs of earlier trainings lie there until their job's turn comes.
-    stale = {_written(job.folder.log) for job in jobs if not job.config.restart}
-    finished = threading.Event()
-    with tqdm(total=total, desc=f"training {len(jobs)} model(s)", unit="epoch") as bar:
-
-        def follow() -> None:
-            while not finished.wait(_POLL_S):
-                show()
-
-        def show() -> None:
-            logs = [job.folder.log for job in jobs if _written(job.folder.log) not in stale]
-            if news := sum(map(epochs_done, logs)) - bar.n:
-                bar.update(news)
-
-        watcher = threading.Thread(target=follow, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            finished.set()
-            watcher.join()
-            show()
-
-
-def _written(file: Path) -> tuple[Path, int | None]:
-    """The file and when it was written; None where it is not there."""
-    try:
-        return file, file.stat().st_mtime_ns
-    except OSError:
-        return file, None
 
 
 def _attempt(work: Callable[[Job, int], None], job: Job, threads: int) -> Failure | None:

@@ -10,7 +10,8 @@ from asd.config import Config
 from asd.errors import UserError
 from asd.jobs.data import check_dataset, machine_clips
 from asd.jobs.jobs import Job, plan_jobs
-from asd.jobs.parallel import Failure, default_at_once, run_jobs, training_progress
+from asd.jobs.parallel import Failure, default_at_once, run_jobs
+from asd.jobs.progress import training_progress
 from asd.jobs.testing import DoneTest, MachineTest, check_system, evaluate_job
 from asd.jobs.training import device, train_job, train_together
 from asd.threads import thread_count

@@ -12,13 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tqdm import tqdm
 
 from asd.archives import load_archive
 from asd.cli import main
 from asd.config import load_config
 from asd.errors import UserError
-from asd.files import write_text
 from asd.jobs.folder_run import epochs_done
 from asd.jobs.jobs import Job, plan_jobs
 from asd.jobs.parallel import (
@@ -26,7 +24,6 @@ from asd.jobs.parallel import (
     _connect,
     default_at_once,
     run_jobs,
-    training_progress,
 )
 from asd.jobs.training import train_together
 
@@ -104,30 +101,6 @@ def test_debugging_shows_where_a_job_failed(tmp_path, caplog):
         run_jobs(touch_own_file, jobs_of(tmp_path, "fan", "valve"), 1)
     shown = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
     assert shown == ["the fan is out of order", "no valve"]
-
-
-@pytest.mark.parametrize(("restart", "at_first"), [(False, 0), (True, 3)])
-def test_progress_counts_no_epoch_of_an_earlier_training(tmp_path, monkeypatch, restart, at_first):
-    bars = []
-
-    class Bar(tqdm):
-        def __init__(self, **options):
-            super().__init__(**options)
-            bars.append(self)
-
-    monkeypatch.setattr("asd.jobs.parallel.tqdm", Bar)
-    jobs = [
-        replace(job, config=replace(job.config, restart=restart))
-        for job in jobs_of(tmp_path, "fan", "valve")
-    ]
-    log = jobs[0].folder.log
-    write_text(log, "loss\n1\n1\n1\n")
-    with training_progress(jobs):
-        pass
-    with training_progress(jobs):
-        write_text(log, "loss\n1\n")
-        write_text(jobs[1].folder.log, "loss\n1\n1\n")
-    assert [bar.n for bar in bars] == [at_first, 3]
 
 
 def test_default_number_of_jobs(monkeypatch, tmp_path):
