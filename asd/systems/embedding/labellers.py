@@ -1,5 +1,6 @@
 """Labellers: what gives an embedding system the classes that it learns to tell apart."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class TrainingClasses:
 
     numbers: NDArray[np.int64]
     count: int
+
+    @property
+    def sha256(self) -> str:
+        """Tells one set of classes from another."""
+        return hashlib.sha256(self.numbers.tobytes()).hexdigest()
 
 
 Embed = Callable[[ClipSet], NDArray[np.float32]]

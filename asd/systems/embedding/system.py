@@ -42,6 +42,8 @@ from asd.systems.embedding.triplet_embeddings import triplet_embeddings
 
 log = logging.getLogger(__name__)
 
+_CLASSES = "classes_sha256"
+
 FAR = "right"
 """The far channel of two, as the challenge of 2026 has it."""
 
@@ -444,14 +446,20 @@ class EmbeddingSystem(System):
             and self.parameters.references == "training_pass",
         )
         stage = run.stage(stage_name, epochs, keep)
-        resume_stage(stage, training.load_snapshot)
+        sha256 = classes.sha256
+
+        def load(snapshot: State) -> None:
+            _check_classes(snapshot, sha256)
+            training.load_snapshot(snapshot)
+
+        resume_stage(stage, load)
         heard = Waveform(self.parameters.channel)
         clips = training_set(train, heard, classes, supplemental, self._width, self.torch_device)
         data = cut_or_oversampled(clips, self.parameters, self._sample_rate_hz, run.seed)
 
         def report(epoch: Epoch) -> None:
             _check_finite(epoch)
-            stage.report(epoch)
+            stage.report(replace(epoch, snapshot=lambda: {**epoch.snapshot(), _CLASSES: sha256}))
 
         training.run(data, report)
         if training.last_pass is not None:
@@ -489,6 +497,15 @@ class EmbeddingSystem(System):
         scores = {name: tables[epoch][backend] for name, (epoch, backend) in members.items()}
         every = self._kept.with_ensembles(scores, self._backend_names)
         self._normal[machine] = ScoreTable(next(iter(tables.values())).clips, every)
+
+
+def _check_classes(snapshot: State, sha256: str) -> None:
+    """Refuse to go on with other classes, such as those of a file of labels that was edited."""
+    if snapshot.get(_CLASSES, sha256) != sha256:
+        raise UserError(
+            "labels: training clips are of other classes than when this training began (was the "
+            "file of labels edited?); train without --restart"
+        )
 
 
 def _check_finite(epoch: Epoch) -> None:

@@ -4,14 +4,19 @@ from pathlib import Path
 
 import pytest
 from sklearn.metrics import adjusted_rand_score
+from tones import hidden_tones
 
 from asd.audio.clip_set import ClipSet
 from asd.challenge.names import parse_clip
 from asd.clips import Clip
 from asd.csvfiles import read_rows
 from asd.errors import UserError
+from asd.jobs.folder_run import FolderRun
+from asd.jobs.jobs import ModelFolder
 from asd.systems.embedding.clip_labels import FileLabeller, read_clip_labels
 from asd.systems.embedding.labellers import NameLabeller
+from asd.systems.embedding.recipe import parse_recipe
+from asd.systems.embedding.system import EmbeddingSystem
 from asd.systems.memory_run import MemoryRun
 
 PACK = Path(__file__).resolve().parents[4] / "shared" / "golden" / "components" / "unlabelled"
@@ -171,3 +176,42 @@ def test_classes_of_clusters_equal_the_published(published, tmp_path):
     pairs = zip(columns["path"], columns["cluster"], strict=True)
     path = written(tmp_path, "clip,cluster", *[f"{p},{c}" for p, c in pairs if c])
     assert same(classes(path, clips), columns["index_pseudo"])
+
+
+def test_a_training_does_not_go_on_with_a_file_that_was_edited(tmp_path):
+    clips = hidden_tones(1)[0]
+    path = tmp_path / "labels.csv"
+
+    def write(classes):
+        lines = [f"{clip.path},{i % classes}" for i, clip in enumerate(clips)]
+        path.write_text("\n".join(["clip,label", *lines, ""]))
+
+    recipe = f"""\
+input_s: 0.5
+frontend: {{class: SpectralNetwork, windows: [128], whole_clip: false, width: 16, high_hz: 4000}}
+labels: {{class: FileLabeller, file: {path}}}
+losses:
+  - {{class: SubclusterAdaCos, subclusters: 2, dynamic: false}}
+training: {{epochs: 2, batch_size: 16}}
+backends: {{KNN: {{class: knn}}}}
+"""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_):
+        raise Killed
+
+    def train(**options):
+        run = FolderRun(ModelFolder(tmp_path / "model"), 0, {}, {}, **options)
+        run.prepare_folder()
+        EmbeddingSystem(parse_recipe(recipe, "mine")).fit(clips, run)
+
+    write(2)
+    with pytest.raises(Killed):
+        train(on_epoch=kill)
+    write(3)
+    with pytest.raises(UserError, match="other classes than when this training began"):
+        train(restart=True)
+    write(2)
+    train(restart=True)
