@@ -7,7 +7,7 @@ from asd.audio.clip_set import ClipSet
 from asd.backends.base import Backend
 from asd.backends.beam import Beam
 from asd.errors import UserError
-from asd.systems.embedding.recipe import BackendRecipe
+from asd.systems.embedding.recipe_parts import BackendRecipe
 from asd.systems.embedding.thresholds import smote_notes, too_few_clips
 
 log = logging.getLogger(__name__)

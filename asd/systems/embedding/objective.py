@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from asd.systems.embedding.augmentation import STATISTICS_BLOCKS, feature_exchange
-from asd.systems.embedding.recipe import LossRecipe
+from asd.systems.embedding.recipe_parts import LossRecipe
 
 
 class Objective(nn.Module):

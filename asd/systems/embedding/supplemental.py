@@ -9,7 +9,7 @@ from asd.audio.features import Feature
 from asd.clips import Clip
 from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.labellers import TrainingClasses
-from asd.systems.embedding.recipe import SupplementalRecipe
+from asd.systems.embedding.recipe_training import SupplementalRecipe
 from asd.systems.embedding.training import Noise, TrainingSet
 
 

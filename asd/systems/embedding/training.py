@@ -19,7 +19,8 @@ from asd.systems.embedding import augmentation
 from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.objective import Objective
-from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
+from asd.systems.embedding.recipe_parts import LossRecipe
+from asd.systems.embedding.recipe_training import AugmentationRecipe, TrainingRecipe
 from asd.systems.embedding.training_pass import TrainingPass
 
 _CLIPS_AT_ONCE = {"cpu": 8, "cuda": 64}

@@ -14,7 +14,7 @@ from asd.encoders.pooling import Rdp
 from asd.errors import UserError
 from asd.synthetic.dataset import SyntheticCounts, synthesize
 from asd.systems.embedding.pretrained import AdaptedEncoder, AttentiveStatistics
-from asd.systems.embedding.recipe import ScheduleRecipe
+from asd.systems.embedding.recipe_training import ScheduleRecipe
 from asd.systems.memory_run import MemoryRun
 
 DATA = Path(__file__).parents[2] / "data" / "encoders"

@@ -13,7 +13,8 @@ from asd.clips import Clip
 from asd.systems.embedding.augmentation import add_noise
 from asd.systems.embedding.crops import JoinedWaves, Waves
 from asd.systems.embedding.labellers import TrainingClasses
-from asd.systems.embedding.recipe import SupplementalRecipe, parse_recipe
+from asd.systems.embedding.recipe import parse_recipe
+from asd.systems.embedding.recipe_training import SupplementalRecipe
 from asd.systems.embedding.supplemental import (
     noise_of_clips,
     training_set,

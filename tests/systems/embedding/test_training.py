@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
 from asd.systems.embedding.frontends import Frontend
-from asd.systems.embedding.recipe import AugmentationRecipe, LossRecipe, TrainingRecipe
+from asd.systems.embedding.recipe_parts import LossRecipe
+from asd.systems.embedding.recipe_training import AugmentationRecipe, TrainingRecipe
 from asd.systems.embedding.training import Training
 
 ROWS, BINS, FRAMES, CLASSES, SEED = 8, 3, 5, 4, 3
