@@ -168,7 +168,8 @@ class _Layers(nn.Module):
         self.bias = nn.Embedding(sizes.buckets, sizes.heads)
         self.settings = settings
         self.is_even = sizes.taps % 2 == 0
-        self._table: Tensor | None = None
+        self._table: Tensor | None
+        self.register_buffer("_table", None, persistent=False)
 
     def embedded(self, x: Tensor, network: EncoderNetwork) -> Tensor:
         """Tokens with their positions, shape (clips, tokens, width)."""

@@ -191,7 +191,7 @@ class _Plan:
         system = detector.system
         if not isinstance(system, Exportable):
             raise UserError(
-                f"{detector.entry.label}: cannot be exported; the autoencoder and recipes can"
+                f"{detector.entry.label}: cannot be exported; ae, stats and recipes can"
             )
         own = detector.own
         named = [options.score] if options.score else [own.score] if own and own.score else None

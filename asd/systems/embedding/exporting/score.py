@@ -109,4 +109,13 @@ def embedding_module(frontend: Frontend | FrozenEncoder, samples: int, rate_hz: 
         return NetworkEmbedding(frontend, samples)
     found.requires_grad_(False)
     found(torch.zeros(1, samples))  # BEATs keeps its position bias, so that it is not traced
+    _store_buffers(found)
     return found
+
+
+def _store_buffers(module: nn.Module) -> None:
+    """Make all buffers part of the state: the exporter stores others wherever they are used."""
+    stored = module.state_dict().keys()
+    for name, values in list(module.named_buffers()):
+        if name not in stored:
+            module.register_buffer(name.replace(".", "_"), values)
