@@ -95,7 +95,7 @@ def fan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(fan):
-    return asd.create("ae", epochs=20, n_mels=32, batch_size=32).fit(fan.train, progress=False)
+    return asd.create("ae", epochs=80, n_mels=32, batch_size=32).fit(fan.train, progress=False)
 
 
 def run(path, waves, output="score"):
