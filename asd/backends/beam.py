@@ -44,26 +44,26 @@ class Beam(RescaledKnn):
 
     def learn(self, rows: Array, is_target: NDArray[np.bool_]) -> Arrays:
         """All rows, and the local distances of each band, shape (clips, bands)."""
-        learned = [RescaledKnn.learn(self, band, is_target) for band in self._split(rows)]
+        learned = [RescaledKnn.learn(self, band, is_target) for band in self.split(rows)]
         local = [each["local_distance"] for each in learned]
         return {"references": rows, "local_distance": np.stack(local, axis=1)}
 
     def scorer(self, arrays: Mapping[str, Array]) -> Scorer:
         """Means over bands, in the units of `RescaledKnn`."""
-        banks = zip(self._split(arrays["references"]), arrays["local_distance"].T, strict=True)
+        banks = zip(self.split(arrays["references"]), arrays["local_distance"].T, strict=True)
         scorers = [
             RescaledKnn.scorer(self, {"references": band, "local_distance": local})
             for band, local in banks
         ]
 
         def scores(rows: Array) -> Array:
-            pairs = zip(scorers, self._split(rows), strict=True)
+            pairs = zip(scorers, self.split(rows), strict=True)
             found: Array = np.mean([scorer(band) for scorer, band in pairs], axis=0)
             return found
 
         return scores
 
-    def _split(self, rows: Array) -> list[Array]:
+    def split(self, rows: Array) -> list[Array]:
         """The rows of each band, shape (clips, dim / bands) each."""
         dim = rows.shape[1]
         if dim % self.bands:

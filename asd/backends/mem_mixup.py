@@ -71,7 +71,7 @@ class MemMixup(Backend):
 
         if not len(arrays["target"]):
             return to_source
-        bank = _Mixtures(arrays["source"], arrays["target"], self.mixed, self.share, self.metric)
+        bank = self.mixtures(arrays)
 
         def scores(rows: Array) -> Array:
             to_target = bank.smallest(rows, self.k_target).mean(axis=1)
@@ -80,8 +80,12 @@ class MemMixup(Backend):
 
         return scores
 
+    def mixtures(self, arrays: Mapping[str, Array]) -> "Mixtures":
+        """The target clips' bank, of what `learn` gave."""
+        return Mixtures(arrays["source"], arrays["target"], self.mixed, self.share, self.metric)
 
-class _Mixtures:
+
+class Mixtures:
     """Target clips and their mixtures with source clips, of which only the parts are held.
 
     All mixtures of 10 and 990 clips of 6,144 values would take 0.5 GB. The squared distance of x to
@@ -100,11 +104,11 @@ class _Mixtures:
         self.t = np.concatenate([np.arange(len(target)), np.repeat(range(len(target)), n_mixed)])
         self.s = np.concatenate([np.zeros(len(target), np.intp), chosen.ravel()])
         self.b = np.where(np.arange(len(self.t)) < len(target), 0.0, share)
-        self._between = (1 - self.b) * self.b * between[self.t, self.s]
+        self.between = (1 - self.b) * self.b * between[self.t, self.s]
         # |a t + b s|, which mixtures are divided by where the metric wants unit length.
-        squared = (1 - self.b) * squared_lengths(target)[self.t] - self._between
+        squared = (1 - self.b) * squared_lengths(target)[self.t] - self.between
         squared += self.b * squared_lengths(source)[self.s]
-        self._length = np.sqrt(np.maximum(squared, np.finfo(np.float64).tiny))
+        self.length = np.sqrt(np.maximum(squared, np.finfo(np.float64).tiny))
 
     def smallest(self, rows: Array, k: int) -> Array:
         """The k smallest distances of each row, ascending; shape (n, k)."""
@@ -118,9 +122,9 @@ class _Mixtures:
     def _choose(self, rows: Array, k: int) -> Indices:
         to_target = _squared_distances(rows, self.target)[:, self.t]
         to_source = _squared_distances(rows, self.source)[:, self.s]
-        squared = (1 - self.b) * to_target + self.b * to_source - self._between
+        squared = (1 - self.b) * to_target + self.b * to_source - self.between
         if self.metric != "euclidean":  # |x - m/l|² = |x|² + 1 - 2 x·m/l, where l = |m|
-            own, length = squared_lengths(rows)[:, None], self._length
+            own, length = squared_lengths(rows)[:, None], self.length
             squared = own + 1 - (own + np.square(length) - squared) / length
         if k == 1:
             nearest: Indices = squared.argmin(axis=1)[:, None]

@@ -149,7 +149,7 @@ class ZMin(Backend):
         """Standard deviations above the mean of normal scores."""
         means, deviations = arrays["scales"].T
         scorers = [
-            _scorer(member, _of_member(arrays, number))
+            _scorer(member, of_member(arrays, number))
             for number, member in enumerate(self._members)
         ]
 
@@ -200,6 +200,7 @@ def _scorer(member: Backend, arrays: Mapping[str, Array]) -> Scorer:
     return lambda rows: np.asarray(score(member.prepared(rows)))
 
 
-def _of_member(arrays: Mapping[str, Array], number: int) -> Arrays:
+def of_member(arrays: Mapping[str, Array], number: int) -> Arrays:
+    """What the member of that number learned, of all that was learned."""
     start = f"{number}-"
     return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}

@@ -23,7 +23,8 @@ from asd.encoders.network import EncoderNetwork, TokenGrid, dropped_out
 _MEAN, _DEVIATION = 15.41663, 6.55582
 """Of log-mel values; the published program divides by twice the deviation."""
 
-_FULL_SCALE = 2.0**15
+FULL_SCALE = 2.0**15
+"""What waves in [-1, 1] are multiplied by."""
 
 _POS_CONV = "encoder.pos_conv.0"
 _SHARED_BIAS = "self_attn.relative_attention_bias.weight"
@@ -130,14 +131,18 @@ class Beats(EncoderNetwork):
     @torch.no_grad()
     def features(self, waves: Tensor) -> Tensor:
         """Normalised log-mel frames, shape (clips, frames, 128)."""
-        frames = filterbank.log_mel_frames(waves * _FULL_SCALE, "povey")
+        return self.normalised(filterbank.log_mel_frames(waves * FULL_SCALE, "povey"))
+
+    @staticmethod
+    def normalised(frames: Tensor) -> Tensor:
+        """Log-mel frames as the network is given them."""
         return (frames - _MEAN) / (2 * _DEVIATION)
 
     def forward(self, features: Tensor, layer: int | None = None) -> TokenGrid:
         """Tokens; frames that fill no patch are left out."""
         x = self.encoder.embedded(self.patches(features), self)
         x = self.encoder.transformed(x, layer or self.layers, self)
-        return TokenGrid(x.reshape(len(x), -1, self.bands, self.dim))
+        return TokenGrid(x.reshape(x.shape[0], -1, self.bands, self.dim))
 
     def patches(self, features: Tensor) -> Tensor:
         """Patches before position and layers, shape (clips, tokens, width)."""
@@ -163,7 +168,8 @@ class _Layers(nn.Module):
         self.bias = nn.Embedding(sizes.buckets, sizes.heads)
         self.settings = settings
         self.is_even = sizes.taps % 2 == 0
-        self._table: Tensor | None = None
+        self._table: Tensor | None
+        self.register_buffer("_table", None, persistent=False)
 
     def embedded(self, x: Tensor, network: EncoderNetwork) -> Tensor:
         """Tokens with their positions, shape (clips, tokens, width)."""

@@ -93,7 +93,11 @@ class Eat(EncoderNetwork):
         The mean is taken off each clip as a whole first.
         """
         waves = waves - waves.mean(dim=1, keepdim=True)
-        frames = filterbank.log_mel_frames(waves, "hann")
+        return self.normalised(filterbank.log_mel_frames(waves, "hann"))
+
+    @staticmethod
+    def normalised(frames: Tensor) -> Tensor:
+        """Log-mel frames as the network is given them."""
         missing = -frames.shape[1] % _FRAMES_OF
         return (pad(frames, (0, 0, 0, missing)) - _MEAN) / (2 * _DEVIATION)
 
@@ -102,7 +106,8 @@ class Eat(EncoderNetwork):
         for number, block in enumerate(self.blocks[: layer or self.layers]):
             drop = _LAST_DROP * number / max(1, self.layers - 1) if self.training else 0.0
             x = block(x, drop, self.generator)
-        return TokenGrid(x[:, 1:].reshape(len(x), -1, self.bands, self.dim), x[:, 0])
+        tokens = x[:, 1:].reshape(x.shape[0], -1, self.bands, self.dim)
+        return TokenGrid(tokens, x[:, 0])
 
     def patches(self, features: Tensor) -> Tensor:
         """Patches before position and blocks, shape (clips, tokens, dim)."""
@@ -113,7 +118,7 @@ class Eat(EncoderNetwork):
     def embedded(self, x: Tensor) -> Tensor:
         """Class token, then patches with their positions, normalised."""
         x = x + self.positions[:, : x.shape[1]]
-        x = torch.cat([self.extra_tokens.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.extra_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         found: Tensor = self.pre_norm(x)
         return found
 

@@ -18,7 +18,7 @@ from torch.nn.functional import hardswish, linear, pad, relu
 from asd.encoders.filterbank import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
 
-_TRANSFORM, _WINDOW, _HOP, _MELS = 1024, 800, 320, 128
+_TRANSFORM, _WINDOW, HOP, _MELS = 1024, 800, 320, 128
 _HIGHEST_HZ = 15000.0
 """As upstream; half the rate less 1 kHz."""
 
@@ -74,7 +74,7 @@ class EfficientAt(EncoderNetwork):
         return _TRANSFORM // 2 + 2  # the ends are mirrored, after a sample went to pre-emphasis
 
     def time_steps(self, samples: int) -> int:
-        frames = 1 + (samples - 1) // _HOP  # pre-emphasis takes a sample
+        frames = 1 + (samples - 1) // HOP  # pre-emphasis takes a sample
         return -(-frames // _TOTAL_STRIDE)
 
     @torch.no_grad()
@@ -84,15 +84,23 @@ class EfficientAt(EncoderNetwork):
         Pre-emphasis 0.97 over the whole clip, power spectrum with mirrored ends, Kaldi's mel
         triangles from 0 to 15 kHz, ln(x + 1e-5), (x + 4.5) / 5.
         """
-        waves = waves[:, 1:] - 0.97 * waves[:, :-1]
+        waves = self.emphasised(waves)
         window = self.get_buffer("window").float()
         spectrum = torch.stft(
-            waves, _TRANSFORM, _HOP, window=window, pad_mode="reflect", return_complex=True
+            waves, _TRANSFORM, HOP, window=window, pad_mode="reflect", return_complex=True
         )
-        filters = mel_filters(_MELS, _TRANSFORM, self.rate_hz, 0.0, _HIGHEST_HZ).to(waves.device)
         power = spectrum.real.square() + spectrum.imag.square()
-        found: Tensor = (filters.T @ power).add_(1e-5).log_().add_(4.5).div_(5)
-        return found
+        return self.normalised(band_filters().to(waves.device).T @ power)
+
+    @staticmethod
+    def emphasised(waves: Tensor) -> Tensor:
+        """Waves (clips, samples) after pre-emphasis, a sample shorter."""
+        return waves[:, 1:] - 0.97 * waves[:, :-1]
+
+    @staticmethod
+    def normalised(mels: Tensor) -> Tensor:
+        """Mel powers, which are overwritten, as the network is given them."""
+        return mels.add_(1e-5).log_().add_(4.5).div_(5)
 
     def forward(self, features: Tensor, layer: int | None = None) -> TokenGrid:
         x = features.unsqueeze(1)
@@ -100,6 +108,11 @@ class EfficientAt(EncoderNetwork):
         for module in self.maps[: layer or self.layers]:
             x = module(x)
         return TokenGrid(x.permute(0, 3, 2, 1))
+
+
+def band_filters() -> Tensor:
+    """Kaldi's mel triangles from 0 to 15 kHz, shape (513, 128)."""
+    return mel_filters(_MELS, _TRANSFORM, EfficientAt.rate_hz, 0.0, _HIGHEST_HZ)
 
 
 class _Convolution(nn.Module):

@@ -24,9 +24,10 @@ SHIFT = 160
 """Samples from one frame to the next."""
 BANDS = 128
 
-_TRANSFORM = 512
-_EMPHASIS = 0.97
-_FLOOR = float(np.finfo(np.float32).eps)
+TRANSFORM = 512
+EMPHASIS = 0.97
+FLOOR = float(np.finfo(np.float32).eps)
+"""Least power in a band."""
 
 WindowName = Literal["povey", "hann"]
 """Kaldi's own window, Hann to the power of 0.85, or Hann itself; both symmetric."""
@@ -53,11 +54,15 @@ def log_mel_frames(waves: Tensor, window: WindowName) -> Tensor:
     frames = waves.unfold(1, FRAME, SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
-    shaped = (frames - _EMPHASIS * before) * _window(window).to(waves.device)
-    power = torch.fft.rfft(shaped, n=_TRANSFORM).abs().square()
-    filters = mel_filters(BANDS, _TRANSFORM, RATE_HZ, 20.0, RATE_HZ / 2).to(waves.device)
-    found: Tensor = (power @ filters).clamp_(min=_FLOOR).log_()
+    shaped = (frames - EMPHASIS * before) * frame_window(window).to(waves.device)
+    power = torch.fft.rfft(shaped, n=TRANSFORM).abs().square()
+    found: Tensor = (power @ band_filters().to(waves.device)).clamp_(min=FLOOR).log_()
     return found
+
+
+def band_filters() -> Tensor:
+    """The triangles of `log_mel_frames`, shape (257, 128)."""
+    return mel_filters(BANDS, TRANSFORM, RATE_HZ, 20.0, RATE_HZ / 2)
 
 
 @lru_cache(maxsize=8)
@@ -84,6 +89,7 @@ def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=2)
-def _window(name: WindowName) -> Tensor:
+def frame_window(name: WindowName) -> Tensor:
+    """The window of a frame, shape (400,)."""
     hann = torch.hann_window(FRAME, periodic=False, dtype=torch.float64)
     return (hann**0.85 if name == "povey" else hann).float()

@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d
 from asd.audio.mel import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
 
-_TRANSFORM, _HOP, _MELS = 1024, 320, 64
+_TRANSFORM, HOP, _MELS = 1024, 320, 64
 _LOWEST_HZ, _HIGHEST_HZ = 50.0, 14000.0
 _FLOOR = 1e-10
 _EPSILON = 1e-5
@@ -68,7 +68,7 @@ class Cnn14(EncoderNetwork):
 
     @property
     def shortest(self) -> int:
-        return (_HALVED - 1) * _HOP
+        return (_HALVED - 1) * HOP
 
     @property
     def has_class_token(self) -> bool:
@@ -84,15 +84,18 @@ class Cnn14(EncoderNetwork):
         spectrum = torch.stft(
             waves,
             _TRANSFORM,
-            _HOP,
+            HOP,
             window=self.get_buffer("window").float(),
             pad_mode="reflect",
             return_complex=True,
         )
         power = spectrum.real.square() + spectrum.imag.square()
-        mels = _filters().to(waves.device) @ power
-        found: Tensor = mels.clamp_(min=_FLOOR).log10_().mul_(10).transpose(1, 2)
-        return found
+        return self.normalised(band_filters().to(waves.device) @ power).transpose(1, 2)
+
+    @staticmethod
+    def normalised(mels: Tensor) -> Tensor:
+        """Mel powers, which are overwritten, in dB."""
+        return mels.clamp_(min=_FLOOR).log10_().mul_(10)
 
     def forward(self, features: Tensor, layer: int | None = None) -> TokenGrid:
         x = features * self.get_buffer("scale") + self.get_buffer("shift")
@@ -148,6 +151,6 @@ def _check_filters(stored: Tensor | None) -> None:
 
 
 @lru_cache(maxsize=1)
-def _filters() -> Tensor:
+def band_filters() -> Tensor:
     """Mel filters, shape (64, 513)."""
     return torch.from_numpy(mel_filters(Cnn14.rate_hz, _TRANSFORM, _MELS, _LOWEST_HZ, _HIGHEST_HZ))

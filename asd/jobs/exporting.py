@@ -6,41 +6,37 @@ written.
 """
 
 import importlib.util
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from asd import __version__
-from asd.audio.channels import choose_channels
-from asd.audio.recording import read_recording
-from asd.audio.recordings import recordings
-from asd.clips import Clip
 from asd.detector import Detector
 from asd.errors import UserError
 from asd.files import write_aside
+from asd.jobs.export_clips import Heard, one_channel
+from asd.jobs.onnx_files import (
+    DECISION,
+    INPUT,
+    SCORE,
+    Deciding,
+    add_metadata,
+    count_products,
+    run_model,
+    write_model,
+)
+from asd.jobs.quantising import quantise
 from asd.scores.threshold import ConformalRule
 from asd.systems.base import Exportable
-from asd.systems.occlusion import clips_of_waves
 
-log = logging.getLogger(__name__)
-
-INPUT, SCORE, DECISION = "waveform", "score", "decision"
-"""Names of the input and the outputs."""
-
-_OPSET = 17
 _USUAL_WINDOW_S = 10.0
 _USUAL_QUANTILE = 0.9
-_MOST_CLIPS = 40
-"""Clips that are checked, and that ranges of 8-bit numbers are taken from."""
 
 _LARGEST_DIFFERENCE = 1e-3
 _LARGEST_INT8_DIFFERENCE = 0.1
@@ -116,20 +112,6 @@ class ExportReport:
         ]
 
 
-class Deciding(nn.Module):
-    """A module that gives scores, with decisions beside them."""
-
-    def __init__(self, scores: nn.Module, threshold: float) -> None:
-        super().__init__()
-        self.scores = scores
-        self.threshold = threshold
-
-    def forward(self, waves: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, and 1 for those above the threshold, else 0; shape (n,) each."""
-        scores = self.scores(waves)
-        return scores, (scores > self.threshold).to(torch.int64)
-
-
 def export(
     detector: Detector, path: Path, clips: Sequence[Path], options: ExportOptions
 ) -> ExportReport:
@@ -149,30 +131,24 @@ def export(
     """
     _check_installed()
     plan = _Plan.of(detector, options)
-    waves, known = _windows(detector, clips, plan)
+    waves, known = plan.heard.windows(clips) if clips else plan.heard.made_up()
     module = Deciding(plan.module(), plan.threshold).eval()
     with TemporaryDirectory() as folder, write_aside(path) as aside:
         file = Path(folder) / "model.onnx"
-        _write(module, plan.samples, file)
+        write_model(module, plan.heard.samples, file)
         if options.int8:
-            _quantise(module, file, waves if known else None)
-        _add_metadata(file, plan.metadata(detector))
-        found = _run(file, waves)
-        expected = detector.system.score(known or _made_up(plan, waves), [plan.score])[plan.score]
+            quantise(module, file, waves if clips else None)
+        add_metadata(file, plan.metadata(detector))
+        expected = detector.system.score(known, [plan.score])[plan.score]
         normal = detector.normal[plan.machine][plan.score] if detector.normal else expected
-        difference, changed = _compare(found, expected, normal, plan.threshold)
-        limit = _LARGEST_INT8_DIFFERENCE if options.int8 else _LARGEST_DIFFERENCE
-        if not difference <= limit:
-            raise UserError(
-                f"{path}: scores differ from the detector's by up to {100 * difference:.3g} % of "
-                f"the median normal score, more than {100 * limit:g} %; nothing is written"
-                + ("; leave out --int8" if options.int8 else "")
-            )
-        products = _products(module, plan.samples)
+        difference, changed = _compare(run_model(file, waves), expected, normal, plan.threshold)
+        _check_difference(path, difference, options.int8)
+        products = count_products(module, plan.heard.samples)
         aside.write_bytes(file.read_bytes())
     return ExportReport(
-        path, plan.score, plan.rate_hz, plan.samples / plan.rate_hz, plan.threshold,
-        path.stat().st_size, products, len(clips and waves), difference, changed,
+        path, plan.score, plan.heard.rate_hz, plan.heard.samples / plan.heard.rate_hz,
+        plan.threshold, path.stat().st_size, products, len(waves) if clips else 0, difference,
+        changed,
     )  # fmt: skip
 
 
@@ -182,15 +158,30 @@ def _check_installed() -> None:
             raise UserError(f"asd export: needs {name}; pip install 'asd[export]'")
 
 
+def _check_difference(path: Path, difference: float, int8: bool) -> None:
+    """Refuse a file whose scores are not the detector's.
+
+    Raises
+    ------
+    UserError
+        They differ by more than rounding explains.
+    """
+    limit = _LARGEST_INT8_DIFFERENCE if int8 else _LARGEST_DIFFERENCE
+    if not difference <= limit:
+        raise UserError(
+            f"{path}: scores differ from the detector's by up to {100 * difference:.3g} % of "
+            f"the median normal score, more than {100 * limit:g} %; nothing is written"
+            + ("; leave out --int8" if int8 else "")
+        )
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What is to be exported, checked."""
 
     system: Exportable
     score: str
-    machine: str
-    rate_hz: int
-    samples: int
+    heard: Heard
     threshold: float
     recording_threshold: float
     quantile: float
@@ -200,7 +191,7 @@ class _Plan:
         system = detector.system
         if not isinstance(system, Exportable):
             raise UserError(
-                f"{detector.entry.label}: cannot be exported; the autoencoder and recipes can"
+                f"{detector.entry.label}: cannot be exported; ae, stats and recipes can"
             )
         own = detector.own
         named = [options.score] if options.score else [own.score] if own and own.score else None
@@ -211,18 +202,24 @@ class _Plan:
                 f"{detector.entry.label}: does not know its sampling rate (it was imported); train "
                 "it here"
             )
+        channel = one_channel(getattr(detector.parameters, "channel", "left"))
         window_s = options.window_s or (own.window_s if own else _usual_window_s(system))
         machine = _machine(detector, options.machine)
-        samples = round(window_s * rate)
+        heard = Heard(machine, channel, rate, round(window_s * rate))
         quantile = options.quantile or _usual_quantile(detector, machine, score)
         above = detector.threshold(machine, score, quantile)
         if detector.windows is None:
-            return cls(system, score, machine, rate, samples, above, above, quantile)
+            return cls(system, score, heard, above, above, quantile)
         of_windows = detector.windows.threshold(score, 1 - quantile)
-        return cls(system, score, machine, rate, samples, of_windows, above, quantile)
+        return cls(system, score, heard, of_windows, above, quantile)
+
+    @property
+    def machine(self) -> str:
+        return self.heard.machine
 
     def module(self) -> nn.Module:
-        return self.system.module(self.score, self.samples, self.rate_hz, self.machine)
+        heard = self.heard
+        return self.system.module(self.score, heard.samples, heard.rate_hz, heard.machine)
 
     def metadata(self, detector: Detector) -> dict[str, str]:
         values = {
@@ -230,10 +227,10 @@ class _Plan:
             "system": detector.entry.label,
             "machine": self.machine,
             "score": self.score,
-            "sample_rate_hz": self.rate_hz,
-            "window_s": self.samples / self.rate_hz,
-            "window_samples": self.samples,
-            "channel": getattr(detector.parameters, "channel", "left"),
+            "sample_rate_hz": self.heard.rate_hz,
+            "window_s": self.heard.samples / self.heard.rate_hz,
+            "window_samples": self.heard.samples,
+            "channel": self.heard.channel,
             "threshold": repr(self.threshold),
             "recording_threshold": repr(self.recording_threshold),
             "quantile": self.quantile,
@@ -261,138 +258,6 @@ def _machine(detector: Detector, asked: str | None) -> str:
     raise UserError(f"--machine: choose from {', '.join(known)}, got {asked or 'nothing'}")
 
 
-def _windows(
-    detector: Detector, clips: Sequence[Path], plan: _Plan
-) -> tuple[NDArray[np.float32], Any]:
-    """A window of each clip, shape (clips, samples), and the same as clips; made-up without any."""
-    if not clips:
-        return _made_up_waves(plan), None
-    found = recordings(clips, machine=plan.machine)
-    channel = str(getattr(detector.parameters, "channel", "left"))
-    every = max(1, -(-len(found) // _MOST_CLIPS))
-    chosen = [found[i] for i in range(0, len(found), every)]
-    waves = np.stack(
-        [
-            fitted(
-                choose_channels(read_recording(clip.path, rate_hz=plan.rate_hz).wave, channel)[0],
-                plan.samples,
-            )
-            for clip in chosen
-        ]
-    )
-    return waves, clips_of_waves(chosen, [_all_channels(w, channel) for w in waves], plan.rate_hz)
-
-
-def _all_channels(wave: NDArray[np.float32], channel: str) -> NDArray[np.float32]:
-    """One channel's samples as a recording in which it is the channel that is heard."""
-    count = {"left": 1, "mix": 1, "right": 2}.get(channel) or int(channel)
-    return np.repeat(wave[None], count, axis=0)
-
-
-def _made_up(plan: _Plan, waves: NDArray[np.float32]) -> Any:
-    channel = str(getattr(getattr(plan.system, "parameters", None), "channel", "left"))
-    clips = [Clip(Path(f"{i}.wav"), plan.machine) for i in range(len(waves))]
-    return clips_of_waves(clips, [_all_channels(w, channel) for w in waves], plan.rate_hz)
-
-
-def _made_up_waves(plan: _Plan) -> NDArray[np.float32]:
-    """Noise of several levels with a tone each, shape (8, samples)."""
-    random = np.random.default_rng(0)
-    time = np.arange(plan.samples) / plan.rate_hz
-    waves = [
-        random.normal(0, 0.1 / 2**i, plan.samples)
-        + 0.1 / 2**i * np.sin(2 * np.pi * 150 * (i + 1) * time)
-        for i in range(8)
-    ]
-    return np.stack(waves).astype(np.float32)
-
-
-def fitted(wave: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """The first samples of a waveform, repeated where it is shorter."""
-    return np.tile(wave, -(-samples // len(wave)))[:samples]
-
-
-def _write(module: nn.Module, samples: int, path: Path) -> None:
-    """Write a module as ONNX.
-
-    By the exporter that needs no further package, and a twentieth of the newer one's time.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is the older exporter, and constant shapes
-        torch.onnx.export(
-            module,
-            (torch.zeros(2, samples),),
-            str(path),
-            dynamo=False,
-            opset_version=_OPSET,
-            input_names=[INPUT],
-            output_names=[SCORE, DECISION],
-            dynamic_axes={name: {0: "n"} for name in (INPUT, SCORE, DECISION)},
-        )
-
-
-def _quantise(module: Deciding, path: Path, waves: NDArray[np.float32] | None) -> None:
-    """Let the networks of a model compute with 8-bit numbers."""
-    parts = getattr(module.scores, "int8_parts", ())
-    if not parts:
-        raise UserError("--int8: is for the autoencoder; leave it out")
-    if waves is None:
-        raise UserError("--int8: needs normal recordings to take ranges of values from (--clips)")
-    import onnx
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self, waves: NDArray[np.float32]) -> None:
-            self._waves: Iterator[NDArray[np.float32]] = iter(waves)
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            wave = next(self._waves, None)
-            return None if wave is None else {INPUT: wave[None]}
-
-    names = [
-        node.name
-        for node in onnx.load(str(path)).graph.node
-        if any(f"/{part}/" in node.name for part in parts)
-    ]
-    exact = path.with_name("exact.onnx")
-    path.rename(exact)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it recommends steps that change nothing here
-    try:
-        quantize_static(
-            str(exact), str(path), Reader(waves), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_quantize=names,
-        )  # fmt: skip
-    finally:
-        root.setLevel(level)
-
-
-def _add_metadata(path: Path, values: dict[str, str]) -> None:
-    import onnx
-
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, values)
-    model.doc_string = "Waveform to anomaly score, see the metadata"
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def _run(path: Path, waves: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores by onnxruntime, window by window, as a device would."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run([SCORE], {INPUT: wave[None]})[0] for wave in waves])
-
-
 def _compare(
     found: NDArray[np.float32],
     expected: NDArray[np.float64],
@@ -407,12 +272,3 @@ def _compare(
     difference = float(np.abs(found - expected).max()) / scale
     changed = (found > np.float32(threshold)) != (expected.astype(np.float32) > threshold)
     return difference, int(changed.sum())
-
-
-def _products(module: nn.Module, samples: int) -> int:
-    """Multiplications of matrix products and convolutions for one window."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.zeros(1, samples))
-    return int(counter.get_total_flops()) // 2

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,10 @@ import torch
 
 import asd
 from asd.audio.logmel import LogMel, LogMelParameters
-from asd.backends import make_backend
 from asd.cli import main
 from asd.errors import UserError
 from asd.jobs.exporting import ExportOptions, export
 from asd.monitoring.scoring import Scorer
-from asd.systems.embedding.exporting import backend_module
 from asd.systems.exporting import FourierTransform, LogMelFrames, folded, framed, windowed
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs asd[export]")
@@ -83,41 +82,6 @@ def test_batch_normalisation_is_taken_into_the_layer_before():
     torch.testing.assert_close(merged(x), expected)
 
 
-BACKENDS = [
-    ("knn", {}), ("knn", {"k_source": 3, "k_target": 2, "metric": "euclidean"}),
-    ("knn", {"metric": "half_chord", "smote_ratio": 0.5}),
-    ("kmeans", {"n_clusters": 3}), ("kmeans", {"n_clusters": 3, "unit_centres": False}),
-    ("rescaled_knn", {}), ("rescaled_knn", {"form": "difference", "k": 2}),
-    ("rescaled_knn", {"form": "varmin", "metric": "euclidean"}),
-    ("rescaled_knn", {"form": "plain"}), ("rescaled_knn", {"form": "log_varmin", "k_density": 1}),
-    ("domain_scaled_knn", {}), ("domain_scaled_knn", {"by": "standard"}),
-    ("mahalanobis", {}), ("mahalanobis", {"metric": "cosine"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "parameters"), BACKENDS)
-@pytest.mark.parametrize("targets", [0, 6])
-def test_backends_score_as_modules_what_they_score(kind, parameters, targets, rng):
-    rows = rng.normal(size=(40, 8)) + 3
-    backend = make_backend(kind, parameters)
-    backend.fit(rows, np.arange(40) < targets)
-    queries = np.vstack([rows[:3], rng.normal(size=(20, 8)) + 3]).astype(np.float32)
-    found = backend_module(backend, "X")(torch.from_numpy(queries)).numpy()
-    expected = backend.score(queries)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-
-
-def test_backends_that_cannot_be_exported_are_named(rng):
-    backend = make_backend("gmm", {"n_components": 2})
-    backend.fit(rng.normal(size=(40, 4)), np.zeros(40, dtype=bool))
-    with pytest.raises(UserError, match="X: the backend Gmm cannot be exported"):
-        backend_module(backend, "X")
-    backend = make_backend("knn", {"per_section": True})
-    backend.fit(rng.normal(size=(40, 4)), np.zeros(40, dtype=bool), np.zeros(40, dtype=int))
-    with pytest.raises(UserError, match="X: a backend with a reference set per section cannot"):
-        backend_module(backend, "X")
-
-
 @pytest.fixture(scope="module")
 def fan(tmp_path_factory):
     from asd.challenge.catalog import load_challenge
@@ -131,7 +95,7 @@ def fan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(fan):
-    return asd.create("ae", epochs=20, n_mels=32, batch_size=32).fit(fan.train, progress=False)
+    return asd.create("ae", epochs=80, n_mels=32, batch_size=32).fit(fan.train, progress=False)
 
 
 def run(path, waves, output="score"):
@@ -232,16 +196,68 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_no_file(model, recipe, f
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoder_cannot_be_exported_whatever_the_backend(fan, tiny_encoders, tmp_path):
-    weights = {"frontend.weights": str(tiny_encoders["beats"])}
-    made = asd.create("raw_beats", **weights, input_s=1.0).fit(fan.train, progress=False)
-    with pytest.raises(UserError, match=r"^the frontend FrozenEncoder cannot be exported"):
-        export(made, tmp_path / "fan.onnx", [], ExportOptions("KNN"))
+ENCODERS = [
+    ("free_mn", "mn", {"input_s": "whole"}),
+    ("free_beats", "beats", {"input_s": 1.5}),
+    ("raw_eat", "eat", {"input_s": 0.5, "backends.KMEANS.n_clusters": 2}),
+    ("dis_beats_2026", "beats", {"frontend.rank": 4, "labels.weights": "beats"}),
+    ("dis_eat_scac_trainable", "eat", {"frontend.rank": 4, "backends.KMEANS.n_clusters": 2}),
+    ("beats_smote_adacos", "beats", {"frontend.hidden": 8, "oversampling": None}),
+]  # fmt: skip
+TRAINED = {"input_s": 1.0, "training.epochs": 1, "training.batch_size": 10}
+
+
+def with_encoder(fan, tiny_encoders, name, kind, changes):
+    """A recipe with a tiny encoder, that knows one channel and takes a second to train."""
+    frozen = name.startswith(("free", "raw"))
+    weights = {"frontend.weights": str(tiny_encoders[kind]), "channel": "left"}
+    precision = {"frontend.precision": "float32"} if frozen else TRAINED
+    changes = {k: str(tiny_encoders[v]) if k == "labels.weights" else v for k, v in changes.items()}
+    made = asd.create(name, **weights, **{**precision, **changes})
+    return made.fit(fan.train, progress=False)
+
+
+@pytest.mark.parametrize(("name", "kind", "changes"), ENCODERS, ids=[row[0] for row in ENCODERS])
+def test_an_encoder_is_exported_with_all_that_is_in_front_of_it(
+    fan, tiny_encoders, tmp_path, name, kind, changes
+):
+    """EfficientAT hears 32 kHz, and its clips come at 16."""
+    tolerance = 5e-4 if name == "beats_smote_adacos" else 1e-4  # distances in small deviations
+    made = with_encoder(fan, tiny_encoders, name, kind, changes)
+    waves, path = waves_of(fan.test), tmp_path / "fan.onnx"
+    score = made.system.score_names[0]
+    export(made, path, paths_of(fan.train), ExportOptions(score, window_s=1.0))
+    expected = made.score(fan.test, [score])
+    normal = np.median(np.abs(made.normal["fan"][score]))
+    np.testing.assert_allclose(run(path, waves), expected[score], atol=tolerance * normal)
+    decided = run(path, waves, "decision")
+    np.testing.assert_array_equal(decided, made.decide(expected, score))
+
+
+def test_a_detector_of_several_channels_is_refused(fan, tmp_path):
+    detector = asd.create("stats").fit(fan.train, progress=False)
+    for channel in ("cancellation", "subtraction", "all"):
+        detector.system.parameters = replace(detector.system.parameters, channel=channel)
+        complaint = rf"^a detector that hears several channels \(--channel {channel}\) cannot be"
+        with pytest.raises(UserError, match=complaint):
+            export(detector, tmp_path / "fan.onnx", [], ExportOptions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_in_half_precision_or_of_two_channels_is_refused(fan, tiny_encoders, tmp_path):
+    changes = {"frontend.precision": "bfloat16"}
+    made = with_encoder(fan, tiny_encoders, "free_mn", "mn", changes)
+    with pytest.raises(UserError, match=r"^an encoder that computes in bfloat16 cannot be export"):
+        export(made, tmp_path / "fan.onnx", [], ExportOptions())
+    made.system.parameters = replace(made.system.parameters, far_share=0.5)
+    made.system._precision = "float32"
+    with pytest.raises(UserError, match=r"^an embedding that a second channel's is taken off"):
+        export(made, tmp_path / "fan.onnx", [], ExportOptions())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_scores_otherwise_is_not_written(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("asd.jobs.exporting._run", lambda _path, waves: np.zeros(len(waves)))
+    monkeypatch.setattr("asd.jobs.exporting.run_model", lambda _path, waves: np.zeros(len(waves)))
     with pytest.raises(UserError, match=r"scores differ from the detector's .*nothing is written"):
         export(model, tmp_path / "fan.onnx", [], ExportOptions(window_s=1.0))
     assert list(tmp_path.iterdir()) == []

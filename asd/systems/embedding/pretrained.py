@@ -242,7 +242,7 @@ class AdaptedEncoder(Frontend):
             pooled = grid.tokens.mean(dim=(1, 2))
         elif self.pools_bands:
             bands = grid.tokens.transpose(1, 2)  # (N, bands, time, dim)
-            pooled = self.pool(bands.flatten(0, 1)).view(len(bands), -1)
+            pooled = self.pool(bands.flatten(0, 1)).view(bands.shape[0], -1)
         else:
             pooled = self.pool(grid.tokens.flatten(1, 2))
         found: Tensor = self.projection(pooled)

@@ -25,7 +25,8 @@ from asd.systems.base import MAIN_STAGE, Epoch, Run, Scores, State, System, Tabl
 from asd.systems.embedding.backend_checks import check_bands, left_out, tell_idle_smote
 from asd.systems.embedding.clusters import spectrum_labeller
 from asd.systems.embedding.crops import Waves
-from asd.systems.embedding.exporting import EmbeddingScore, backend_module, check_frontend
+from asd.systems.embedding.exporting.backends import backend_module
+from asd.systems.embedding.exporting.score import EmbeddingScore, check_frontend, embedding_module
 from asd.systems.embedding.frontends import Frontend
 from asd.systems.embedding.kept_epochs import LAST, KeptEpochs
 from asd.systems.embedding.labellers import Embed, Trainers, TrainingClasses
@@ -211,7 +212,7 @@ class EmbeddingSystem(System):
         """Length of the frontend's input in seconds; 0 before training."""
         return self._input_s
 
-    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:  # noqa: ARG002
+    def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:
         """A backend's score as a module, see `asd.systems.base.Exportable`.
 
         Raises
@@ -219,7 +220,12 @@ class EmbeddingSystem(System):
         UserError
             There is no export of the frontend or the backend.
         """
-        check_frontend(self.parameters.frontend.kind)
+        check_frontend(self.parameters.frontend.kind, self._precision)
+        if self.parameters.far_share:
+            raise UserError(
+                "an embedding that a second channel's is taken off cannot be exported; train with "
+                "far_share 0"
+            )
         members = self._kept.members(self._backend_names)
         if score not in members:
             raise UserError(
@@ -227,8 +233,10 @@ class EmbeddingSystem(System):
                 f"exported; export the score of one (--score {next(reversed(members))})"
             )
         backend = backend_module(self._backends[machine][score], score)
-        frontend = self._fitted(members[score][0])
-        return EmbeddingScore(frontend, backend, samples, self._width).eval()
+        width = self._width or samples
+        frontend = self._frozen or self._fitted(members[score][0])
+        embedding = embedding_module(frontend, width, rate_hz)
+        return EmbeddingScore(embedding, backend, samples, width).eval()
 
     def normal_scores(self) -> Mapping[str, ScoreTable]:
         """Scores of held-out training clips, see `thresholds.held_out_table`."""

@@ -111,7 +111,7 @@ class LogMelStatistics(System):
 
     def module(self, score: str, samples: int, rate_hz: int, machine: str) -> nn.Module:  # noqa: ARG002
         """The score as a module, see `asd.systems.base.Exportable`."""
-        from asd.systems.embedding.exporting import backend_module  # slow to import
+        from asd.systems.embedding.exporting.backends import backend_module  # slow to import
         from asd.systems.statistics.exporting import StatisticsScore
 
         if self._backend is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asd.errors import UserError
-from asd.systems.embedding.exporting import BranchSpectra
+from asd.systems.embedding.exporting.spectra import BranchSpectra
 from asd.systems.embedding.frontends import SpectralNetwork
 
 PACK = Path(__file__).resolve().parents[4] / "shared" / "golden" / "components" / "unlabelled"

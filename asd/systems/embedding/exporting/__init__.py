@@ -1,0 +1,1 @@
+"""Embedding systems as modules of operations that ONNX knows, for `asd export`."""
