@@ -1,18 +1,24 @@
 """Gradients of the dense networks, written out.
 
-Networks this small spend more time in autograd's bookkeeping than in matrix products. Every class
-here is one forward pass of a network and keeps what its backward pass needs. A backward pass puts
-the gradients of weights into their `grad`, which must be there, and takes its argument's memory.
-Autograd gives the same numbers, which tests hold.
+Networks this small spend more time in autograd's bookkeeping than in matrix products, and still a
+fifth of it in calls of operations: so views are made once, and operations are few. Autograd gives
+the same numbers, which tests hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import leaky_relu_
+from torch.nn.functional import leaky_relu_, softplus
 
 from asd.systems.gan.dropout import DropoutDraws
+from asd.systems.gan.models import (
+    Adversaries,
+    BiGANNetworks,
+    GANNetworks,
+    Losses,
+    Objective,
+)
 from asd.systems.gan.networks import (
     DROPOUT,
     Dense,
@@ -22,16 +28,57 @@ from asd.systems.gan.networks import (
     Stack,
 )
 
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
+
+
+class DenseLayer:
+    """The arrays of a dense layer, which stay where they are, and those of its gradients.
+
+    Parameters
+    ----------
+    layer
+        Its parameters have a `grad` each, into which gradients are put.
+    """
+
+    def __init__(self, layer: Dense) -> None:
+        assert layer.weight.grad is not None
+        assert layer.bias.grad is not None
+        self.weight, self._bias = layer.weight.detach(), layer.bias.detach()
+        self._transposed = self.weight.t()
+        self._weight_gradient, self._bias_gradient = layer.weight.grad, layer.bias.grad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs) -> (batch, outputs)."""
+        return torch.addmm(self._bias, x, self._transposed)
+
+    def learn(self, x: Tensor, gradient: Tensor) -> None:
+        """Find the gradients of weights, from the input and the gradient of the output."""
+        torch.mm(gradient.t(), x, out=self._weight_gradient)
+        torch.sum(gradient, 0, out=self._bias_gradient)
+
+    def to_input(self, gradient: Tensor) -> Tensor:
+        """The gradient of the input from that of the output."""
+        return torch.mm(gradient, self.weight)
+
+
+class DenseStack:
+    """The layers of a stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.layers = [DenseLayer(layer) for layer in stack.layers]  # type: ignore[arg-type]
+        self.widths = [len(layer.bias) for layer in stack.layers]  # type: ignore[arg-type]
+        self.leak = stack.leak
+
 
 class StackPass:
-    """Forward pass of a stack.
+    """Forward pass of a stack, with what the backward pass needs of it.
 
     Parameters
     ----------
     x
         Shape (batch, inputs).
     factors
-        Of dropout, for each layer, or none.
+        Of dropout, for each layer, or none; their memory is taken.
 
     Attributes
     ----------
@@ -39,56 +86,76 @@ class StackPass:
         Shape (batch, outputs).
     """
 
-    def __init__(self, stack: Stack, x: Tensor, factors: Sequence[Tensor] = ()) -> None:
-        self._stack = stack
+    def __init__(self, stack: DenseStack, x: Tensor, factors: Sequence[Tensor] = ()) -> None:
+        self._layers, self._leak = stack.layers, stack.leak
         self._values = [x]
-        self._factors = factors
-        for index, layer in enumerate(_layers(stack)):
-            values = leaky_relu_(_affine(layer, self._values[-1]), stack.leak)
-            self._values.append(values.mul_(factors[index]) if factors else values)
+        self._slopes: list[Tensor] = []
+        for index, layer in enumerate(self._layers):
+            values = layer.forward(self._values[-1])
+            if factors:
+                slopes = _times_slope(factors[index], values, self._leak)
+                self._slopes.append(slopes)
+                values.mul_(slopes)
+            else:
+                leaky_relu_(values, self._leak)
+            self._values.append(values)
         self.output = self._values[-1]
 
-    def backward(
-        self, gradient: Tensor, *, learn: bool, to_input: bool, rows: slice | None = None
-    ) -> Tensor | None:
-        """Go back from the gradient of the output.
+    def learn(self, gradient: Tensor, *, to_input: bool) -> Tensor | None:
+        """Find the gradients of weights from that of the output, whose memory is taken.
 
-        Parameters
-        ----------
-        gradient
-            Of the loss with respect to `output[rows]`, or all of it.
-        learn
-            Find the gradients of weights.
-        to_input
-            Find, and give back, that of x[rows].
+        Returns
+        -------
+        Tensor or None
+            With `to_input` the gradient of x.
         """
-        values, factors, layers = self._values, self._factors, _layers(self._stack)
-        if rows is not None:
-            values, factors = [v[rows] for v in values], [f[rows] for f in factors]
-        for index in reversed(range(len(values) - 1)):
-            layer, before, after = layers[index], values[index], values[index + 1]
-            if factors:
-                gradient.mul_(factors[index])
-            gradient = torch.ops.aten.leaky_relu_backward(gradient, after, self._stack.leak, True)
-            if learn:
-                _learn(layer, before, gradient)
+        for index in reversed(range(len(self._layers))):
+            layer = self._layers[index]
+            gradient = self._before_activation(index, gradient)
+            layer.learn(self._values[index], gradient)
             if index or to_input:
-                gradient = gradient @ layer.weight
+                gradient = layer.to_input(gradient)
         return gradient if to_input else None
+
+    def to_input(self, gradient: Tensor, rows: slice = slice(None)) -> Tensor:
+        """The gradient of x[rows] from that of output[rows], whose memory is taken."""
+        for index in reversed(range(len(self._layers))):
+            gradient = self._before_activation(index, gradient, rows)
+            gradient = self._layers[index].to_input(gradient)
+        return gradient
+
+    def _before_activation(self, index: int, gradient: Tensor, rows: slice = slice(None)) -> Tensor:
+        if self._slopes:
+            return gradient.mul_(self._slopes[index][rows])
+        return _times_slope(gradient, self._values[index + 1][rows], self._leak)
+
+
+class DenseMapping:
+    """The layers of an encoder or a generator."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.stack, self.last = DenseStack(mapping.stack), DenseLayer(mapping.last)
 
 
 class MappingPass:
     """Forward pass of an encoder or a generator; attributes as in `StackPass`."""
 
-    def __init__(self, mapping: Mapping, x: Tensor) -> None:
+    def __init__(self, mapping: DenseMapping, x: Tensor) -> None:
         self._last = mapping.last
         self._stack = StackPass(mapping.stack, x)
-        self.output = _affine(mapping.last, self._stack.output)
+        self.output = mapping.last.forward(self._stack.output)
 
-    def backward(self, gradient: Tensor, *, to_input: bool = False) -> Tensor | None:
-        """Find the gradients of weights and, if wanted, that of the input."""
-        _learn(self._last, self._stack.output, gradient)
-        return self._stack.backward(gradient @ self._last.weight, learn=True, to_input=to_input)
+    def learn(self, gradient: Tensor, *, to_input: bool = False) -> Tensor | None:
+        """As `StackPass.learn`."""
+        self._last.learn(self._stack.output, gradient)
+        return self._stack.learn(self._last.to_input(gradient), to_input=to_input)
+
+
+class DenseDiscriminator:
+    """The layers of D(x)."""
+
+    def __init__(self, network: Discriminator) -> None:
+        self.stack, self.last = DenseStack(network.stack), DenseLayer(network.last)
 
 
 class DiscriminatorPass:
@@ -97,53 +164,56 @@ class DiscriminatorPass:
     Attributes
     ----------
     logit
-        Shape (batch,).
+        Shape (batch, 1).
     """
 
-    def __init__(
-        self, network: Discriminator, x: Tensor, draws: DropoutDraws | None = None
-    ) -> None:
+    def __init__(self, network: DenseDiscriminator, x: Tensor, draws: DropoutDraws) -> None:
         self._last = network.last
-        (factors,) = _factors([network.stack], len(x), draws)
+        (factors,) = _factors([network.stack], x, draws)
         self._stack = StackPass(network.stack, x, factors)
-        self.logit = _affine(network.last, self._stack.output).squeeze(1)
+        self.logit = network.last.forward(self._stack.output)
 
     def learn(self, gradient: Tensor) -> None:
         """Find the gradients of weights from that of the logit."""
-        gradient = gradient[:, None]
-        _learn(self._last, self._stack.output, gradient)
-        self._stack.backward(gradient * self._last.weight, learn=True, to_input=False)
+        self._last.learn(self._stack.output, gradient)
+        self._stack.learn(gradient * self._last.weight, to_input=False)
 
     def to_input(self, gradient: Tensor) -> Tensor:
         """The gradient of x, from that of the logit."""
-        gradient = gradient[:, None] * self._last.weight
-        found = self._stack.backward(gradient, learn=False, to_input=True)
-        assert found is not None
-        return found
+        return self._stack.to_input(gradient * self._last.weight)
+
+
+class DensePairDiscriminator:
+    """The layers of D(x, z)."""
+
+    def __init__(self, network: PairDiscriminator) -> None:
+        self.data, self.latent = DenseStack(network.data), DenseStack(network.latent)
+        self.joint, self.last = DenseStack(network.joint), DenseLayer(network.last)
 
 
 class PairPass:
-    """Forward pass of D(x, z); attributes as in `DiscriminatorPass`."""
+    """Forward pass of D(x, z), of real pairs and then as many fake ones; `logit` as above."""
 
     def __init__(
-        self, network: PairDiscriminator, x: Tensor, z: Tensor, draws: DropoutDraws | None = None
+        self, network: DensePairDiscriminator, x: Tensor, z: Tensor, draws: DropoutDraws
     ) -> None:
         self._last = network.last
-        stacks = [network.data, network.latent, network.joint]
-        data, latent, joint = _factors(stacks, len(x), draws)
+        data, latent, joint = _factors([network.data, network.latent, network.joint], x, draws)
         self._data = StackPass(network.data, x, data)
         self._latent = StackPass(network.latent, z, latent)
+        self._widths = [network.data.widths[-1], network.latent.widths[-1]]
         both = torch.cat([self._data.output, self._latent.output], dim=1)
         self._joint = StackPass(network.joint, both, joint)
-        self.logit = _affine(network.last, self._joint.output).squeeze(1)
+        self.logit = network.last.forward(self._joint.output)
 
     def learn(self, gradient: Tensor) -> None:
         """Find the gradients of weights from that of the logit."""
-        gradient = gradient[:, None]
-        _learn(self._last, self._joint.output, gradient)
-        data, latent = self._to_branches(gradient, learn=True)
-        self._data.backward(data, learn=True, to_input=False)
-        self._latent.backward(latent, learn=True, to_input=False)
+        self._last.learn(self._joint.output, gradient)
+        back = self._joint.learn(gradient * self._last.weight, to_input=True)
+        assert back is not None
+        data, latent = torch.split(back, self._widths, dim=1)
+        self._data.learn(data, to_input=False)
+        self._latent.learn(latent, to_input=False)
 
     def to_inputs(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients that the opponents want, from that of the logit.
@@ -154,41 +224,138 @@ class PairPass:
             Of the second half of x, which the generator made, and of the first half of z, which
             the encoder made.
         """
-        data, latent = self._to_branches(gradient[:, None], learn=False)
+        back = self._joint.to_input(gradient * self._last.weight)
         half = len(gradient) // 2
         made, found = slice(half, None), slice(half)
-        to_x = self._data.backward(data[made], learn=False, to_input=True, rows=made)
-        to_z = self._latent.backward(latent[found], learn=False, to_input=True, rows=found)
-        assert to_x is not None
-        assert to_z is not None
-        return to_x, to_z
-
-    def _to_branches(self, gradient: Tensor, *, learn: bool) -> tuple[Tensor, Tensor]:
-        back = self._joint.backward(gradient * self._last.weight, learn=learn, to_input=True)
-        assert back is not None
-        width = self._data.output.shape[1]
-        return back[:, :width], back[:, width:]
+        data, latent = torch.split(back, self._widths, dim=1)
+        return self._data.to_input(data[made], made), self._latent.to_input(latent[found], found)
 
 
-def _layers(stack: Stack) -> list[Dense]:
-    return list(stack.layers)  # type: ignore[arg-type]
+class BiGANGradients:
+    """What `Adversaries` finds by autograd, in a third of the time.
+
+    Parameters
+    ----------
+    networks
+        Their parameters have a `grad` each; both stay where they are from now on.
+    """
+
+    def __init__(self, networks: BiGANNetworks) -> None:
+        self._encoder = DenseMapping(networks.encoder)  # type: ignore[arg-type]
+        self._generator = DenseMapping(networks.generator)  # type: ignore[arg-type]
+        self._judge = DensePairDiscriminator(networks.discriminator)  # type: ignore[arg-type]
+        self._real_low = _opposite(networks)
+
+    @torch.inference_mode()
+    def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
+        """See `Adversaries.discriminator_gradients`."""
+        data = torch.cat([x, MappingPass(self._generator, z).output])
+        latents = torch.cat([MappingPass(self._encoder, x).output, z])
+        judged = PairPass(self._judge, data, latents, draws)
+        losses, gradient = _cross_entropies(judged.logit, -self._real_low)
+        judged.learn(gradient)
+        return {"discriminator_loss": losses.sum()}
+
+    @torch.inference_mode()
+    def opponent_gradients(
+        self, x: Tensor, z: Tensor, draws: DropoutDraws, objective: Objective
+    ) -> Losses:
+        """See `Adversaries.opponent_gradients`."""
+        encoded = MappingPass(self._encoder, x)
+        latent, count = encoded.output, len(x)
+        made = MappingPass(self._generator, torch.cat([z, latent]) if objective.cycle else z)
+        to_made = torch.zeros_like(made.output)
+        to_latent = torch.zeros_like(latent)
+        losses = {}
+        if objective.adversary:
+            pairs = torch.cat([x, made.output[:count]]), torch.cat([latent, z])
+            judged = PairPass(self._judge, *pairs, draws)
+            entropies, gradient = _cross_entropies(judged.logit, self._real_low)
+            losses = {"generator_loss": entropies[1], "encoder_loss": entropies[0]}
+            to_made[:count], to_latent = judged.to_inputs(gradient.mul_(objective.adversary))
+        if objective.cycle:
+            difference = made.output[count:] - x
+            losses["cycle_loss"] = difference.abs().mean()
+            to_made[count:] = difference.sign_().mul_(objective.cycle / x.numel())
+        back = made.learn(to_made, to_input=bool(objective.cycle))
+        encoded.learn(to_latent if back is None else to_latent.add_(back[count:]))
+        return losses
 
 
-def _factors(stacks: Sequence[Stack], count: int, draws: DropoutDraws | None) -> list[list[Tensor]]:
+class GANGradients:
+    """What `Adversaries` finds by autograd; as `BiGANGradients`."""
+
+    def __init__(self, networks: GANNetworks) -> None:
+        self._generator = DenseMapping(networks.generator)  # type: ignore[arg-type]
+        self._judge = DenseDiscriminator(networks.discriminator)  # type: ignore[arg-type]
+        self._real_low = _opposite(networks)
+
+    @torch.inference_mode()
+    def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
+        """See `Adversaries.discriminator_gradients`."""
+        data = torch.cat([x, MappingPass(self._generator, z).output])
+        judged = DiscriminatorPass(self._judge, data, draws)
+        losses, gradient = _cross_entropies(judged.logit, -self._real_low)
+        judged.learn(gradient)
+        return {"discriminator_loss": losses.sum()}
+
+    @torch.inference_mode()
+    def opponent_gradients(
+        self,
+        x: Tensor,  # noqa: ARG002
+        z: Tensor,
+        draws: DropoutDraws,
+        objective: Objective,  # noqa: ARG002
+    ) -> Losses:
+        """See `Adversaries.opponent_gradients`."""
+        made = MappingPass(self._generator, z)
+        judged = DiscriminatorPass(self._judge, made.output, draws)
+        losses, gradient = _cross_entropies(judged.logit, self._real_low[1:])
+        made.learn(judged.to_input(gradient))
+        return {"generator_loss": losses[0]}
+
+
+Gradients = BiGANGradients | GANGradients
+
+
+def gradients_by_hand(networks: Adversaries) -> Gradients | Adversaries:
+    """Whoever finds the gradients of these networks fastest: themselves, unless they are dense."""
+    if not networks.flat:
+        return networks
+    if isinstance(networks, BiGANNetworks):
+        return BiGANGradients(networks)
+    assert isinstance(networks, GANNetworks)
+    return GANGradients(networks)
+
+
+def _times_slope(gradient: Tensor, values: Tensor, leak: float) -> Tensor:
+    """Multiply, in place, by the slope of the leaky ReLU: `values` are its input or its output."""
+    multiplied: Tensor = _leaky_relu_backward(gradient, values, leak, False, grad_input=gradient)
+    return multiplied
+
+
+def _opposite(networks: Adversaries) -> Tensor:
+    """Signs of logits in the opponents' losses: of real ones 1, of fake ones -1, shape (2, 1)."""
+    like = next(networks.parameters())
+    return torch.tensor([[1.0], [-1.0]], dtype=like.dtype, device=like.device)
+
+
+def _cross_entropies(logit: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross entropies log(1 + exp(sign * logit)) of as many parts as there are signs.
+
+    Returns
+    -------
+    tuple
+        One for each part; and the gradient of their sum, of the logit's shape.
+    """
+    signed = logit.view(len(signs), -1) * signs
+    losses = softplus(signed).mean(dim=1)
+    gradient = signed.sigmoid_().mul_(signs / signed.shape[1])
+    return losses, gradient.view(-1, 1)
+
+
+def _factors(stacks: Iterable[DenseStack], x: Tensor, draws: DropoutDraws) -> list[list[Tensor]]:
     """Dropout's factors for every layer of every stack, drawn together."""
-    if draws is None:
-        return [[] for _ in stacks]
-    layers = [layer for stack in stacks for layer in _layers(stack)]
-    shapes = [torch.Size((count, len(layer.bias))) for layer in layers]
-    drawn = iter(draws.of_shapes(shapes, DROPOUT, layers[0].bias.device))
-    return [[next(drawn) for _ in stack.layers] for stack in stacks]
-
-
-def _affine(layer: Dense, x: Tensor) -> Tensor:
-    return torch.addmm(layer.bias, x, layer.weight.t())
-
-
-def _learn(layer: Dense, x: Tensor, gradient: Tensor) -> None:
-    """Gradients of a layer's weights, from its input and the gradient of its output."""
-    torch.mm(gradient.t(), x, out=layer.weight.grad)
-    torch.sum(gradient, 0, out=layer.bias.grad)
+    shapes = [torch.Size((len(x), width)) for stack in stacks for width in stack.widths]
+    drawn = iter(draws.of_shapes(shapes, DROPOUT, x.device))
+    return [[next(drawn) for _ in stack.widths] for stack in stacks]

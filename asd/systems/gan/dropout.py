@@ -33,10 +33,9 @@ class DropoutDraws:
         """Such factors for several layers: one draw costs less than many."""
         counts = [shape.numel() for shape in shapes]
         words = self._words.random_raw(-(-sum(counts) // 4)).view(np.int16)
-        draws = torch.from_numpy(words[: sum(counts)])
-        # In place the comparison gives 0 and 1 as integers; other types of result take longer.
-        kept = draws.ge_(round(share * 2**16) - 2**15).to(torch.float32).mul_(1 / (1 - share))
-        parts = torch.split(kept.to(device, non_blocking=True), counts)
+        kept = words[: sum(counts)] >= round(share * 2**16) - 2**15
+        factors = np.multiply(kept, np.float32(1 / (1 - share)), dtype=np.float32)
+        parts = torch.split(torch.from_numpy(factors).to(device, non_blocking=True), counts)
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def state(self) -> list[int]:

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from asd.systems.gan.dense_gradients import DiscriminatorPass, MappingPass, PairPass
 from asd.systems.gan.dropout import DropoutDraws
 from asd.systems.gan.image_networks import (
     ImageDiscriminator,
@@ -172,41 +171,6 @@ class BiGANNetworks(Adversaries):
         real, fake = self.discriminator(data, latents, draws)[0].chunk(2)
         return real, fake
 
-    @torch.inference_mode()
-    def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
-        """As autograd would, in a third of the time."""
-        data, latents = torch.cat([x, self.generator(z)]), torch.cat([self.encoder(x), z])
-        judged = PairPass(self.discriminator, data, latents, draws)  # type: ignore[arg-type]
-        judged.learn(_away_from(judged.logit, real=1.0))
-        return {"discriminator_loss": discriminator_loss(*judged.logit.chunk(2))}
-
-    @torch.inference_mode()
-    def opponent_gradients(
-        self, x: Tensor, z: Tensor, draws: DropoutDraws, objective: Objective
-    ) -> Losses:
-        """As autograd would, in a third of the time."""
-        encoded = MappingPass(self.encoder, x)  # type: ignore[arg-type]
-        latent, count = encoded.output, len(x)
-        latents = torch.cat([z, latent]) if objective.cycle else z
-        made = MappingPass(self.generator, latents)  # type: ignore[arg-type]
-        to_made, to_latent = torch.zeros_like(made.output), torch.zeros_like(latent)
-        losses = {}
-        if objective.adversary:
-            data = torch.cat([x, made.output[:count]])
-            pairs = torch.cat([latent, z])
-            judged = PairPass(self.discriminator, data, pairs, draws)  # type: ignore[arg-type]
-            real, fake = judged.logit.chunk(2)
-            losses = {"generator_loss": generator_loss(fake), "encoder_loss": encoder_loss(real)}
-            away = _away_from(judged.logit, real=0.0).mul_(objective.adversary)
-            to_made[:count], to_latent = judged.to_inputs(away)
-        if objective.cycle:
-            difference = made.output[count:] - x
-            losses["cycle_loss"] = difference.abs().mean()
-            to_made[count:] = difference.sign_().mul_(objective.cycle / x.numel())
-        back = made.backward(to_made, to_input=bool(objective.cycle))
-        encoded.backward(to_latent if back is None else to_latent + back[count:])
-        return losses
-
 
 class GANNetworks(Adversaries):
     """Generator, and a discriminator of single vectors. Parameters as in `BiGANNetworks`.
@@ -249,39 +213,6 @@ class GANNetworks(Adversaries):
         fake, _ = self.discriminator(self.generator(z), draws)
         return {"generator_loss": generator_loss(fake)}
 
-    @torch.inference_mode()
-    def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
-        """As autograd would, in a third of the time."""
-        data = torch.cat([x, self.generator(z)])
-        judged = DiscriminatorPass(self.discriminator, data, draws)  # type: ignore[arg-type]
-        judged.learn(_away_from(judged.logit, real=1.0))
-        return {"discriminator_loss": discriminator_loss(*judged.logit.chunk(2))}
-
-    @torch.inference_mode()
-    def opponent_gradients(
-        self,
-        x: Tensor,  # noqa: ARG002
-        z: Tensor,
-        draws: DropoutDraws,
-        objective: Objective,  # noqa: ARG002
-    ) -> Losses:
-        """As autograd would, in a third of the time."""
-        made = MappingPass(self.generator, z)  # type: ignore[arg-type]
-        judged = DiscriminatorPass(self.discriminator, made.output, draws)  # type: ignore[arg-type]
-        made.backward(judged.to_input((judged.logit.sigmoid() - 1).mul_(1 / len(z))))
-        return {"generator_loss": generator_loss(judged.logit)}
-
-
-def _away_from(logit: Tensor, real: float) -> Tensor:
-    """Gradient of the two mean cross entropies of logits, the first half with target `real`.
-
-    The second half, of fake pairs, has the other target.
-    """
-    half = len(logit) // 2
-    gradient = logit.sigmoid()
-    gradient[slice(half) if real else slice(half, None)] -= 1
-    return gradient.mul_(1 / half)
-
 
 class ImageBiGANNetworks(BiGANNetworks):
     """The convolutional encoder, generator and discriminator of pairs."""
@@ -311,14 +242,14 @@ class ImageBiGANNetworks(BiGANNetworks):
     def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
         """By autograd; only the discriminator's running statistics move."""
         _move_only(self, "discriminator")
-        return Adversaries.discriminator_gradients(self, x, z, draws)
+        return super().discriminator_gradients(x, z, draws)
 
     def opponent_gradients(
         self, x: Tensor, z: Tensor, draws: DropoutDraws, objective: Objective
     ) -> Losses:
         """By autograd; only the opponents' running statistics move."""
         _move_only(self, "encoder", "generator")
-        return Adversaries.opponent_gradients(self, x, z, draws, objective)
+        return super().opponent_gradients(x, z, draws, objective)
 
 
 class ImageGANNetworks(GANNetworks):
@@ -342,14 +273,14 @@ class ImageGANNetworks(GANNetworks):
     def discriminator_gradients(self, x: Tensor, z: Tensor, draws: DropoutDraws) -> Losses:
         """By autograd; only the discriminator's running statistics move."""
         _move_only(self, "discriminator")
-        return Adversaries.discriminator_gradients(self, x, z, draws)
+        return super().discriminator_gradients(x, z, draws)
 
     def opponent_gradients(
         self, x: Tensor, z: Tensor, draws: DropoutDraws, objective: Objective
     ) -> Losses:
         """By autograd; only the generator's running statistics move."""
         _move_only(self, "generator")
-        return Adversaries.opponent_gradients(self, x, z, draws, objective)
+        return super().opponent_gradients(x, z, draws, objective)
 
 
 def _move_only(networks: Adversaries, *names: str) -> None:

@@ -14,9 +14,13 @@ from torch import Generator, Tensor
 from asd.errors import UserError
 from asd.systems.gan.adam import Adam, flatten
 from asd.systems.gan.average import decay_at, move_average
+from asd.systems.gan.dense_gradients import gradients_by_hand
 from asd.systems.gan.dropout import DropoutDraws
 from asd.systems.gan.models import PUBLISHED, Adversaries, Objective
 from asd.systems.gan.vectors import FrameVectors
+
+_GATHERED = 2**17
+"""Values of vectors gathered together, of each side."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Trainer:
             side: Adam(parameters, schedule.learning_rate, networks.flat)
             for side, parameters in _sides(networks).items()
         }
+        self._gradients = gradients_by_hand(networks)
         self._averages = {
             side: [flatten(parameters)] if networks.flat else [p.data for p in parameters]
             for side, parameters in _sides(self.average).items()
@@ -88,30 +93,34 @@ class Trainer:
             Mean loss of each network over the epoch; not finite if training diverged.
         """
         size = min(self.schedule.batch_size, len(vectors))
-        orders = [torch.split(self._order(len(vectors)), size) for _ in range(2)]
-        batches = list(zip(*orders, strict=True))[: len(vectors) // size]
-        totals: dict[str, Tensor] = {}
-        for first, second in batches:
-            losses = self.step(vectors.batch(first), vectors.batch(second))
-            totals = {name: totals.get(name, 0) + loss for name, loss in losses.items()}
+        count = len(vectors) // size
+        orders = [self._order(len(vectors))[: count * size].view(count, size) for _ in range(2)]
+        # The vectors of several steps are gathered together, about a megabyte.
+        together = max(1, _GATHERED // (size * len(vectors.mean)))
+        found: dict[str, list[Tensor]] = {}
+        for index in torch.split(torch.stack(orders, dim=1), together):
+            x = vectors.batch(index.reshape(-1)).view(*index.shape, -1)
+            for first, second in x:
+                for name, loss in self.step(first, second).items():
+                    found.setdefault(name, []).append(loss)
         self._copy_what_is_not_averaged()
         self.epochs += 1
         # The epoch's only wait for the device. A sum over all weights is finite only if they are.
-        means = torch.stack([total / len(batches) for total in totals.values()])
+        means = torch.stack([torch.stack(losses).mean() for losses in found.values()])
         values = (means + 0 * _weight_sum(self.networks)).tolist()
-        return dict(zip(totals, values, strict=True))
+        return dict(zip(found, values, strict=True))
 
     def step(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """A step of the discriminator on one batch, then one of its opponents on another."""
-        networks, objective = self.networks, self.schedule.objective
+        objective = self.schedule.objective
         self.steps += 1
         losses: dict[str, Tensor] = {}
         if objective.adversary:
             z = self._latents(len(first))
-            losses = networks.discriminator_gradients(first, z, self.draws)
+            losses = self._gradients.discriminator_gradients(first, z, self.draws)
             self._descend("discriminator")
         z = self._latents(len(second))
-        losses |= networks.opponent_gradients(second, z, self.draws, objective)
+        losses |= self._gradients.opponent_gradients(second, z, self.draws, objective)
         self._descend("opponents")
         return losses
 

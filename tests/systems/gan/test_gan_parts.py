@@ -1,5 +1,8 @@
 """Losses, gradients, scores and averages against plain numpy and autograd; dropout, search."""
 
+import copy
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,9 @@ from asd.errors import UserError
 from asd.systems.gan import losses
 from asd.systems.gan.adam import Adam
 from asd.systems.gan.average import decay_at, move_average
+from asd.systems.gan.dense_gradients import gradients_by_hand
 from asd.systems.gan.dropout import DropoutDraws, dropout
-from asd.systems.gan.models import Adversaries, BiGANNetworks, GANNetworks, Objective
+from asd.systems.gan.models import BiGANNetworks, GANNetworks, Objective
 from asd.systems.gan.networks import DROPOUT, Mapping, Sizes, initialise, named_sizes
 from asd.systems.gan.reconstruction import reconstruction_ratio
 from asd.systems.gan.scoring import (
@@ -24,6 +28,8 @@ from asd.systems.gan.scoring import (
     gan_scores,
     search_rate,
 )
+from asd.systems.gan.training import Schedule, Trainer
+from asd.systems.gan.vectors import FrameVectors
 
 TINY = Sizes(
     latent=3,
@@ -278,10 +284,10 @@ def test_gradients_by_hand_are_those_of_autograd(cls, objective):
         Adam(networks.opponent_parameters(), 1e-3, flat=True),
     ]
     found = []
-    for way in (Adversaries, cls):
+    for way in (networks, gradients_by_hand(networks)):
         random = DropoutDraws(Generator().manual_seed(1))
-        losses = way.discriminator_gradients(networks, x, z, random)
-        losses |= way.opponent_gradients(networks, x, z, random, objective)
+        losses = way.discriminator_gradients(x, z, random)
+        losses |= way.opponent_gradients(x, z, random, objective)
         found.append((losses, [[g.clone() for g in adam._gradients()] for adam in optimisers]))
     assert found[0][0].keys() == found[1][0].keys()
     for name, loss in found[0][0].items():
@@ -289,6 +295,66 @@ def test_gradients_by_hand_are_those_of_autograd(cls, objective):
     for expected, by_hand in zip(found[0][1], found[1][1], strict=True):
         assert expected[0].abs().max() > 1e-3
         torch.testing.assert_close(by_hand[0], expected[0], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("cls", "objective"),
+    [
+        (BiGANNetworks, Objective(1, 10)),
+        (BiGANNetworks, Objective(1, 0)),
+        (BiGANNetworks, Objective(0, 3)),
+        (GANNetworks, Objective()),
+    ],
+)
+def test_training_is_that_of_autograd_and_torchs_adam(cls, objective, monkeypatch):
+    """Weights and averages after two epochs of three steps, with the same random numbers."""
+    monkeypatch.setattr(torch, "randn", partial(torch.randn, dtype=torch.float64))
+    sizes = Sizes(4, (8, 4), (4, 8), (8, 4), (4,), (8,), (8, 4))
+    rows = draws(26, 8).double()  # two are left over by batches of eight
+    count = np.array([26], dtype=np.int64)
+    every = torch.arange(26)
+    mean, deviation = draws(8, seed=2).double(), draws(8, seed=3).double().abs() + 1
+    vectors = FrameVectors(rows, every, every, count, 1, mean, deviation)
+    networks = cls(8, sizes, Generator().manual_seed(0)).double()
+    plain = copy.deepcopy(networks)
+    schedule = Schedule(8, 1e-2, 0.9, ema_warm_up=False, objective=objective)
+    trainer = Trainer(networks, 4, schedule, Generator().manual_seed(1))
+    for _ in range(2):
+        trainer.epoch(vectors)
+
+    averages = [p.detach().clone() for p in plain.parameters()]
+    sides = [list(plain.discriminator.parameters()), plain.opponent_parameters()]
+    optimisers = [torch.optim.Adam(side, lr=1e-2, betas=(0.5, 0.999)) for side in sides]
+    random = Generator().manual_seed(1)
+    dropped = DropoutDraws(random)
+    for _ in range(2):
+        orders = [torch.randperm(26, generator=random) for _ in range(2)]
+        for step in range(3):
+            for side, order in enumerate(orders):
+                if side == 0 and not objective.adversary:
+                    continue
+                x = (rows[order[8 * step : 8 * step + 8]] - mean) / deviation
+                z = torch.randn(8, 4, generator=random)
+                if side == 0:
+                    loss = plain.discriminator_loss(x, z, dropped)
+                else:
+                    losses = plain.opponent_losses(x, z, dropped, objective)
+                    loss = sum(
+                        loss * (objective.cycle if name == "cycle_loss" else objective.adversary)
+                        for name, loss in losses.items()
+                    )
+                plain.zero_grad()
+                loss.backward()
+                optimisers[side].step()
+            for average, parameter in zip(averages, plain.parameters(), strict=True):
+                average.mul_(0.9).add_(parameter.detach(), alpha=0.1)
+    for found, expected in zip(networks.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+    for name, found, expected in zip(
+        networks.state_dict(), trainer.average.parameters(), averages, strict=True
+    ):
+        if name.split(".")[0] in networks.averaged:
+            torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("flat", [True, False])
