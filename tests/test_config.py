@@ -506,19 +506,23 @@ def models(put):
 
 def test_a_config_goes_to_other_processes_whole(put):
     """Another process has not loaded the file that a system is of, nor seen what was set."""
+    files, expected = [], []
     for number, (model, set_values) in enumerate(models(put)):
         config = load_config(None, {"model": model, "seed": "5"}, "eval", set_values)
         assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
-        file = put(pickle.dumps(config), f"{number}.pickle")
-        code = (
-            "import pickle, sys; c = pickle.load(open(sys.argv[1], 'rb')); "
-            "print(c.system, c.seed, c.split, sorted(c.given), c.entry.system_class().__name__)"
-        )
-        told = subprocess.run(
-            [sys.executable, "-c", code, file], capture_output=True, text=True, check=True
-        ).stdout
+        files.append(put(pickle.dumps(config), f"{number}.pickle"))
         name = config.entry.system_class().__name__
-        assert told == f"{config.system} 5 eval {sorted(config.given)} {name}\n"
+        expected.append(f"{config.system} 5 eval {sorted(config.given)} {name}")
+    code = (
+        "import pickle, sys\n"
+        "for file in sys.argv[1:]:\n"
+        "    c = pickle.load(open(file, 'rb'))\n"
+        "    print(c.system, c.seed, c.split, sorted(c.given), c.entry.system_class().__name__)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, *files], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines() == expected
 
 
 def test_help_finds_the_model_of_a_file_whatever_else_is_wrong_with_it(put):

@@ -62,6 +62,13 @@ def asd(capfd):
     return run
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Models and scores only: where other tests look at the pictures, they would take most time."""
+    for module in ("testing", "training"):
+        monkeypatch.setattr(f"asd.jobs.{module}._draw", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session")
 def asd_once():
     """The same for fixtures that outlive a test: the command must succeed."""

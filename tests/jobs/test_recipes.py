@@ -77,6 +77,7 @@ WHOLE = [name for name in recipe_names() if "base:" not in (FOLDER / f"{name}.ya
 """Recipes that begin with no other one."""
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_recipe_trains_and_tests(name, flags, recipe, tmp_path, tiny_encoders, asd):
     path = recipe(smaller((FOLDER / f"{name}.yaml").read_text(), tiny_encoders), name)

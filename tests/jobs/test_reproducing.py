@@ -12,6 +12,8 @@ from asd.jobs.reproducing import compared, published_scores
 from asd.synthetic.dataset import SyntheticCounts, synthesize
 from asd.systems.embedding.kept_epochs import KeptEpochs
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 RECIPE = """\
 input_s: 0.4
 frontend: {class: PooledSpectrogram, mels: 16}

@@ -11,6 +11,8 @@ import pytest
 from asd.challenge.catalog import challenge_names, load_challenge
 from asd.cli import main
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 ROOT = Path(__file__).parents[2]
 SCORES = ("MSE", "MAHALA")
 # Machine types with few sections, or whose clips tell no attributes.

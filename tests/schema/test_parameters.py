@@ -201,6 +201,7 @@ trees = st.recursive(
         st.lists(st.dictionaries(keys, inner, min_size=1), max_size=3)
         | st.dictionaries(keys, inner, max_size=3)
     ),
+    max_leaves=10,
 )
 
 
