@@ -5,6 +5,8 @@ import statistics
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 RAW = """\
 input_s: 0.4
 frontend: {class: PooledSpectrogram, n_fft: 512, mels: 16, high_hz: 8000.0, pool: time_mean}

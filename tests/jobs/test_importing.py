@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SCORES_AGREE = 1e-4  # relative; the reference's own float32 inverse resolves 2e-5
 METRICS_AGREE = 1e-9
 FAN = "DCASE2023T2-AE_DCASE2023T2fan_id(0_)_seed13711"
