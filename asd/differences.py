@@ -22,12 +22,16 @@ def differences(
     only, but
         Keys to look at, and to leave out. A key stands for all that lies below it: "losses" for
         "losses[0].weight".
+
+    A parameter that there was not yet, and that is empty or off now, makes no difference.
     """
     before, after = flat(then), flat(now)
     flags = {each.name for each in (*all_parameters().values(), *parameters_of(RunParameters))}
     found = []
     for key in dict.fromkeys([*before, *after]):
         if (only is not None and not _is_below_any(key, only)) or _is_below_any(key, but):
+            continue
+        if key not in before and not after[key]:
             continue
         if before.get(key) != after.get(key):
             name = f"--{key}" if key in flags else key

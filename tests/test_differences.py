@@ -13,4 +13,6 @@ def test_differences_are_named_by_flag_or_key():
     assert differences(then, now, only=()) == []
     assert differences(then, now, but={"losses", "n_mels"}) == every[2:]
     assert differences(then, then) == []
+    newer = {**then, "switch": False, "training": {"weights": (), "extra": 2}}
+    assert differences(then, newer) == ["training.extra null (now 2)"]
     assert differences({"x": [1, 2]}, {"x": [1]}) == ["x 1 2 (now 1)"]

@@ -37,14 +37,16 @@ def asd(*words: str | Path, source: bytes = b"") -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "asd", *map(str, words)]
-    subprocess.run(command, input=source, env=environment, check=True, capture_output=True)
+    done = subprocess.run(command, input=source, env=environment, check=False, capture_output=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def measure(model: str, seconds: int, rounds: int, folder: Path) -> tuple[float, float]:
     """Processor time for the first seconds, and for all."""
-    detector = folder / f"{model}.asd"
+    detector = folder / "detector.asd"
     asd("learn", folder / "normal", "--out", detector, "--model", model)
     pcm = sound(seconds, seed=1).tobytes()
     watch = ("watch", detector, "-", "--rate", str(RATE_HZ))
@@ -66,6 +68,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=1000, help="length of the sound")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     args = parser.parse_args()
+    if args.seconds <= START_S:
+        parser.error(f"--seconds: expected more than {START_S}, got {args.seconds}")
     print(f"| | first {START_S} s | {args.seconds} s | beyond, for 1000 s |\n|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="asd-benchmark-") as name:
         folder = Path(name)

@@ -67,7 +67,10 @@ def _main(arguments: Sequence[str] | None, output: SteadyOutput) -> int:
 
 
 def _parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands; of the command that words name, and of all names, given them."""
+    """The parser of all commands.
+
+    With `words`, only the command that they name gets its flags; others are listed by name.
+    """
     parser = Parser(
         prog="asd",
         description="Anomalous sound detection: learn a machine's normal sound, then score new "

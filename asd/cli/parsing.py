@@ -1,4 +1,4 @@
-"""What all commands share: the parser, and flags made from the parameters."""
+"""Flags made from the parameters, and what commands read of them."""
 
 import argparse
 from collections.abc import Collection

@@ -13,8 +13,8 @@ def add_commands(commands: Any) -> None:
         commands, "reproduce", _reproduce,
         """
         Trains and tests as the row of a table says, on the whole data set of its year, and prints
-        our official score beside the published one. Where weights or clips are missing it stops
-        before any work, with the command that gets them.
+        our official score beside the published one, if it is known here. Where weights or clips are
+        missing it stops before any work, with the command that gets them.
 
         examples:
           asd reproduce list

@@ -90,7 +90,7 @@ class Cnn14(EncoderNetwork):
             return_complex=True,
         )
         power = spectrum.real.square() + spectrum.imag.square()
-        return self.normalised(band_filters().to(waves.device) @ power).transpose(1, 2)
+        return self.normalised(band_filters().T.to(waves.device) @ power).transpose(1, 2)
 
     @staticmethod
     def normalised(mels: Tensor) -> Tensor:
@@ -152,5 +152,6 @@ def _check_filters(stored: Tensor | None) -> None:
 
 @lru_cache(maxsize=1)
 def band_filters() -> Tensor:
-    """Mel filters, shape (64, 513)."""
-    return torch.from_numpy(mel_filters(Cnn14.rate_hz, _TRANSFORM, _MELS, _LOWEST_HZ, _HIGHEST_HZ))
+    """Mel filters, shape (513, 64)."""
+    filters = mel_filters(Cnn14.rate_hz, _TRANSFORM, _MELS, _LOWEST_HZ, _HIGHEST_HZ)
+    return torch.from_numpy(filters).T

@@ -103,7 +103,11 @@ class ModelFolder:
 
     def stage_files(self) -> set[Path]:
         """Logs and checkpoints of all stages, of this training or of an older one."""
-        return {*self.path.glob("checkpoint*.pt"), *self.path.glob("log*.csv")}
+        return {*self.path.glob("checkpoint*.pt"), *self.logs()}
+
+    def logs(self) -> set[Path]:
+        """Logs of all stages."""
+        return set(self.path.glob("log*.csv"))
 
     @property
     def tables(self) -> Path:

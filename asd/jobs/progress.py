@@ -41,7 +41,8 @@ class _Files:
         return sum(epochs_done(log) for log in logs if self._is_new(log))
 
     def _is_new(self, file: Path) -> bool:
-        return file.is_file() and _written(file) not in self.stale
+        written = _written(file)
+        return written[1] is not None and written not in self.stale
 
 
 @contextmanager
@@ -79,8 +80,11 @@ def training_progress(jobs: Sequence[Job]) -> Iterator[None]:
             show()
 
 
-def _logs(job: Job) -> list[Path]:
-    return sorted(file for file in job.folder.stage_files() if file.suffix == ".csv")
+def _logs(job: Job) -> set[Path]:
+    try:
+        return job.folder.logs()
+    except OSError:  # a folder on a network that is away: the next look may find it
+        return set()
 
 
 def _written(file: Path) -> tuple[Path, int | None]:

@@ -1,6 +1,8 @@
 """Published scores beside ours: which data, weights and command, and what came of it."""
 
+import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,7 +42,7 @@ class PublishedScore:
     def command(self) -> str:
         """The command that makes our score."""
         words = [f"--{name} {value}" for name, value in self.flags.items()]
-        words += [f"--set {text}" for text in self._set_values(Path("data"))]
+        words += [f"--set {text}" for text in self._set_values(self._data_folder("data"))]
         start = f"asd run -{self.split[0]} --dataset {self.dataset}"
         return " ".join([start, *words, f"--score {self.score}"])
 
@@ -48,17 +50,19 @@ class PublishedScore:
         """The run, with flags about folders and how the work is done; it makes no decisions."""
         own = {"dataset": self.dataset, "score": self.score, "export_dir": self.name}
         own |= {**self.flags, "decision_threshold": "none"}
-        data = Path(flags.get("dataset_directory", "data"))
-        return load_config(
-            None, {**flags, **own}, self.split, self._set_values(data), use_default_file=False
-        )
+        folder = self._data_folder(flags.get("dataset_directory", "data"))
+        # As YAML that reads as it stands, whatever the folder is called.
+        set_values = self._set_values(json.dumps(folder, ensure_ascii=False))
+        return load_config(None, {**flags, **own}, self.split, set_values, use_default_file=False)
 
     def needs_attributes(self) -> bool:
         """Whether it learns from the true attributes that lie beside the clips."""
         return _DATA in self.settings.values()
 
-    def _set_values(self, data: Path) -> list[str]:
-        folder = str(layout.year_folder(data, load_challenge(self.dataset)))
+    def _data_folder(self, data: str) -> str:
+        return str(layout.year_folder(Path(data), load_challenge(self.dataset)))
+
+    def _set_values(self, folder: str) -> list[str]:
         return [f"{key}={folder if text == _DATA else text}" for key, text in self.settings.items()]
 
 
@@ -107,7 +111,9 @@ def reproduce(name: str, flags: Mapping[str, Any]) -> str:
     """
     row = find_row(name)
     config = row.config(flags)
-    if missing := [*_missing(config), *_missing_attributes(row, config)]:
+    attributes = _missing_attributes(row, config)
+    files = [] if attributes else _missing_files(config)  # the attributes are such files
+    if missing := [*files, *_missing_clips(config), *attributes]:
         raise UserError(f"{name}: " + "; ".join(missing))
     from asd.jobs.pipeline import train_and_test  # loads torch
 
@@ -152,27 +158,32 @@ def _missing_attributes(row: PublishedScore, config: Config) -> list[str]:
         return []
     return [
         f"true attributes are not in {config.dataset_directory}; get them: asd attributes "
-        f"-{config.split[0]} --dataset {config.dataset}"
+        f"-{config.split[0]} --dataset {config.dataset} --dataset_directory "
+        f"{shlex.quote(str(config.dataset_directory))}"
     ]
 
 
-def _missing(config: Config) -> list[str]:
-    """What has to be fetched before anything can be done, with the commands."""
-    found = []
+def _missing_files(config: Config) -> list[str]:
+    """Which weights or other files of the recipe have to be fetched, with the commands."""
     try:
         config.entry.system_class()(config.system).check()
     except UserError as error:
-        found.append(str(error))
+        return [str(error)]
+    return []
+
+
+def _missing_clips(config: Config) -> list[str]:
+    """Which clips have to be fetched, with the command."""
     absent = [] if config.is_auto_download else _machines_without_clips(config)
-    if absent:
-        split, names = config.split, "" if absent == list(config.machines) else " ".join(absent)
-        only = f" --machine_types {names}" if names else ""
-        found.append(
-            f"clips of {', '.join(absent)} are not in {config.dataset_directory}; get them: asd "
-            f"download -{split[0]} --dataset {config.dataset}{only} (and with "
-            "--dataset_directory where they shall lie)"
-        )
-    return found
+    if not absent:
+        return []
+    split, names = config.split, "" if absent == list(config.machines) else " ".join(absent)
+    only = f" --machine_types {names}" if names else ""
+    return [
+        f"clips of {', '.join(absent)} are not in {config.dataset_directory}; get them: asd "
+        f"download -{split[0]} --dataset {config.dataset}{only} (and with "
+        "--dataset_directory where they shall lie)"
+    ]
 
 
 def _machines_without_clips(config: Config) -> list[str]:

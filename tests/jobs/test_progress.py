@@ -1,6 +1,8 @@
 """The bar of a training: epochs of this training alone, models where there are no epochs."""
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
@@ -53,6 +55,19 @@ def test_models_are_counted_where_a_system_learns_in_no_epochs(tmp_path, bars):
         write_text(jobs[0].folder.model, "trained")
     (bar,) = bars
     assert (bar.n, bar.total, bar.unit) == (1, 2, "model")
+
+
+def test_a_file_system_that_fails_for_a_while_ends_no_training(tmp_path, bars, monkeypatch):
+    jobs = jobs_of(tmp_path, "fan")
+    write_text(jobs[0].folder.log, "loss\n1\n")
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with training_progress(jobs):
+        monkeypatch.setattr(Path, "stat", stale)
+        monkeypatch.setattr(Path, "glob", stale)
+    assert bars[0].n == 0
 
 
 def test_epochs_of_stages_before_the_main_one_are_told_beside(tmp_path, bars):

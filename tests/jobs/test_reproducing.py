@@ -69,8 +69,10 @@ def test_what_is_missing_is_told_with_the_commands_that_get_it(asd, tmp_path, mo
 
 def test_missing_true_attributes_are_told_with_the_command_that_gets_them(asd, tmp_path):
     command = "reproduce", "unlabelled_pattr_gt_2024_dev", "--dataset_directory", tmp_path
-    told = "true attributes are not in .*; get them: asd attributes -d --dataset DCASE2024T2"
-    assert re.search(told, asd(*command).complaint)
+    complaint = asd(*command).complaint
+    told = "true attributes are not in .*; get them: asd attributes -d --dataset DCASE2024T2 "
+    assert re.search(f"{told}--dataset_directory {tmp_path}$", complaint)
+    assert "no such file" not in complaint
     config = published_scores()["unlabelled_pattr_gt_2024_dev"].config(
         {"dataset_directory": str(tmp_path)}
     )
@@ -82,6 +84,13 @@ def test_missing_true_attributes_are_told_with_the_command_that_gets_them(asd, t
     complaint = asd(*command).complaint
     assert "true attributes" not in complaint
     assert "asd download" in complaint
+
+
+@pytest.mark.parametrize("name", ["x #1", "a b: c", "[é]", "1"])
+def test_a_data_folder_may_have_any_name(tmp_path, name):
+    row = published_scores()["unlabelled_pattr_gt_2024_dev"]
+    config = row.config({"dataset_directory": str(tmp_path / name)})
+    assert config.system.labels.parameters["file"] == str(tmp_path / name / "dcase2024t2")
 
 
 def test_a_row_whose_number_is_not_known_shows_ours_alone():

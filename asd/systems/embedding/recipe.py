@@ -1,8 +1,8 @@
 """Recipes: small YAML files that say how an embedding system is put together.
 
-`read_recipe("dis_spec_scac_trainable")` reads one that comes with the package,
-`read_recipe("my/recipe.yaml")` a user's own. Both name classes; the keys beside `class` are that
-class's keyword parameters, described there:
+`--model dis_spec_scac_trainable` takes one that comes with the package, `--model my/recipe.yaml` a
+user's own. Both name classes; the keys beside `class` are that class's keyword parameters,
+described there:
 
     frontend    SpectralNetwork, PooledSpectrogram (asd/systems/embedding/frontends.py),
                 FrozenEncoder, AdaptedEncoder (asd/systems/embedding/pretrained.py),

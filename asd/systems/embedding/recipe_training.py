@@ -118,6 +118,7 @@ class TrainingRecipe:
         ensemble); none scores the network at the end of the training.
     epoch_weights
         How much each of `keep_epochs`, in their order, counts in that mean; none is all alike.
+        A trained model keeps them, as its normal scores do.
     """
 
     epochs: Count = parameter(
@@ -162,12 +163,13 @@ class TrainingRecipe:
                 f"{self.epochs} epochs; set more epochs, or others to keep (--set "
                 "training.keep_epochs=[] keeps none)"
             )
-        if not self.epoch_weights:
+        if not self.epoch_weights or not self.keep_epochs:
             return KeptEpochs(tuple(sorted(set(self.keep_epochs))))
         if not len(self.epoch_weights) == len(self.keep_epochs) == len(set(self.keep_epochs)):
             raise UserError(
                 "training.epoch_weights: expected a weight for each of keep_epochs "
-                f"{list(self.keep_epochs)}, got {list(self.epoch_weights)}"
+                f"{list(self.keep_epochs)}, got {list(self.epoch_weights)}; --set "
+                "training.epoch_weights=[] makes them equal"
             )
         epochs, weights = zip(
             *sorted(zip(self.keep_epochs, self.epoch_weights, strict=True)), strict=True

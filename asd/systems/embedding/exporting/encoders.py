@@ -95,7 +95,7 @@ class Cnn14Spectrum(nn.Module):
     def __init__(self, network: Cnn14) -> None:
         super().__init__()
         self.power = PowerSpectrogram(network.get_buffer("window"), panns.HOP, reflects=True)
-        self.register_buffer("filters", panns.band_filters().T.clone())
+        self.register_buffer("filters", panns.band_filters().clone())
 
     def forward(self, waves: Tensor) -> Tensor:
         """From (n, samples) to (n, frames, 64)."""
@@ -187,7 +187,7 @@ class AdaptedEmbedding(nn.Module):
         super().__init__()
         self.frontend = copied(frontend)
         without_lora(self.frontend)
-        self.spectrum = spectrum_of(frontend.network)
+        self.spectrum = spectrum_of(self.frontend.network)
         self.resampler: nn.Module = nn.Identity()
         self.full_scale = 1.0
         if isinstance(frontend, TunedEncoder):

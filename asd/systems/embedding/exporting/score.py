@@ -46,10 +46,10 @@ class NetworkEmbedding(nn.Module):
         self.frontend = copied(frontend)
         add_scales(self.frontend)
         self.spectra: nn.Module
-        if isinstance(frontend, SpectralNetwork):
-            self.spectra = BranchSpectra(frontend, samples)
+        if isinstance(self.frontend, SpectralNetwork):
+            self.spectra = BranchSpectra(self.frontend, samples)
         else:
-            self.spectra = MelMagnitudes(frontend)
+            self.spectra = MelMagnitudes(self.frontend)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Shape (n, dim)."""
