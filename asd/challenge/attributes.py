@@ -56,6 +56,8 @@ def read_attributes(path: Path) -> dict[str, str]:
         if len(words) >= len(header.cells):
             found, most = len(words) + 1, len(header.cells)
             faults.append((line, f"{found} cells where the header has {most}; download it again"))
+        elif not name:
+            faults.append((line, "no file name; download it again"))
         elif texts.setdefault(name, text) != text:
             faults.append((line, f"{name} has other attributes above; keep one of the lines"))
     refuse_lines(path, faults)

@@ -294,6 +294,7 @@ def test_read_attributes_skips_clips_without(tmp_path):
     ("text", "said"),
     [
         (TABLE + "fan/test/a.wav,spd,6,mic,1,x\n", "line 5: 6 cells where the header has 5"),
+        (TABLE + ",spd,6,mic,1\n", "line 5: no file name"),
         (
             TABLE + "fan/test/section_00_source_train_normal_0002_spd_7.wav,spd,8,,\n",
             "line 5: section_00_source_train_normal_0002_spd_7.wav has other attributes above",
