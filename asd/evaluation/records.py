@@ -83,11 +83,6 @@ class TestRecord:
         """What the names of the result files say."""
         return ResultName(self.dataset, self.machine, self.split, self.seed, self.tag)
 
-    @property
-    def system_name(self) -> str:
-        """Name of the row in summary tables."""
-        return "_".join(filter(None, (self.export_dir, self.score, self.variant)))
-
 
 def write_record(folder: Path, record: TestRecord) -> Path:
     """Write a record beside its result files, and return its path.

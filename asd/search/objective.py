@@ -99,11 +99,6 @@ def pseudo_auc(metrics: MachineMetrics) -> float:
     return arithmetic_mean([each["pseudo_auc"] for each in metrics.values()])
 
 
-def all_together(machines: Machines) -> tuple[Group, ...]:
-    """All machine types, learned and scored at once."""
-    return (Group(machines, machines),)
-
-
 def published_splits(machines: Machines, seed: int) -> tuple[Group, ...]:
     """Different random choices of machine types, each learned and scored for itself.
 

@@ -239,13 +239,6 @@ class Tabulator(Protocol):
         """Name -> table; the name is that of a CSV file, without its suffix."""
 
 
-class Embedder(Protocol):
-    """A system that can give the embeddings its scores are made of."""
-
-    def embed(self, clips: ClipSet) -> NDArray[np.float32]:
-        """Embeddings, shape (clips, dim)."""
-
-
 @runtime_checkable
 class Explainer(Protocol):
     """A system that knows where in time and frequency its scores come from.

@@ -11,7 +11,6 @@ from asd.errors import UserError
 from asd.search.objective import (
     Group,
     Objective,
-    all_together,
     left_out,
     official,
     own_domain,
@@ -94,4 +93,3 @@ def test_means_are_the_official_and_the_published_ones():
     assert arithmetic(rows) == pytest.approx(0.65)
     six = [0.6, 0.4, 0.5, 0.9, 0.7, 0.6]
     assert own_domain(rows) == pytest.approx(6 / np.sum(1 / np.array(six)))
-    assert all_together(("a", "b")) == (Group(("a", "b"), ("a", "b")),)

@@ -39,7 +39,7 @@ def check_clip_counts(
 ) -> None:
     """Refuse what a backend could not be fitted to, before there are embeddings to fit it to.
 
-    It is fitted to random embeddings, to all and to those that `held_out_scores` would leave it:
+    It is fitted to random embeddings, to all and to those that `held_out_table` would leave it:
     what it asks of clips is their number, not what they sound like.
 
     Parameters
@@ -74,16 +74,6 @@ def check_clip_counts(
 def _fewest_to_hold_out_from(needed: int) -> int:
     """The least number of clips of a section that leaves as many as needed beside every fold."""
     return needed if needed < FOLDS else math.ceil(needed * FOLDS / (FOLDS - 1))
-
-
-def held_out_scores(
-    make_backends: Callable[[], dict[str, Backend]],
-    embeddings: NDArray[np.float32],
-    is_target: NDArray[np.bool_],
-    section: NDArray[np.int64],
-) -> Scores:
-    """Score name -> scores of training clips, shape (clips held out,); see `held_out_table`."""
-    return _held_out(make_backends, embeddings, is_target, section)[1]
 
 
 def held_out_table(
