@@ -26,7 +26,7 @@ LAYERS = (
     ("backends", "encoders", "scores", "synthetic"),
     ("audio", "challenge"),
     ("schema", "extensions", "archives", "csvfiles", "locks", "logs"),
-    ("clips", "files", "output", "processes", "threads", "memory"),
+    ("clips", "files", "output", "processes", "threads", "memory", "products"),
     ("errors",),
     ("words",),
 )

@@ -9,16 +9,19 @@ Prints milliseconds of processor time and page faults per clip of a training ste
 whole batches, batch after batch, programs in turn), the smallest of all rounds:
 
     asd             all that a step does, from the crops to the optimiser
+    peer            a step of another program, in a process as Python starts it
+    peer, freed memory kept
+                    the same where freed memory is kept for reuse, as this program keeps it
     convolutions    forward and backward passes of the network's convolutions alone, each in the
                     fastest way known here (PyTorch's memory formats, products of matrices)
-    peer            a step of another program
 
-and the peak memory of a process that trains for an epoch. The file of a peer has a function
-`make_step(seconds, classes)`, which returns a function that takes waves of shape (clips, samples)
-and one-hot labels of shape (clips, classes) and does one step.
+each in a process of its own, and the peak memory of one that trains for an epoch. The file of a
+peer has a function `make_step(seconds, classes)`, which returns a function that takes waves of
+shape (clips, samples) and one-hot labels of shape (clips, classes) and does one step.
 """
 
 import argparse
+import multiprocessing
 import resource
 import runpy
 import subprocess
@@ -27,6 +30,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -36,7 +40,7 @@ from torch.nn.functional import one_hot
 from asd.memory import keep_freed_memory
 from asd.systems.embedding.crops import Waves
 from asd.systems.embedding.frontends import SpectralNetwork
-from asd.systems.embedding.recomputed import strided_conv
+from asd.systems.embedding.recomputed.strided import strided_conv
 from asd.systems.embedding.training import Training, TrainingSet
 from asd.systems.registry import find_system
 
@@ -46,11 +50,12 @@ CPU = torch.device("cpu")
 
 
 def noise(clips: int, seconds: float) -> TrainingSet:
-    """Clips of noise in 16 bits' range, and classes in turn."""
+    """Clips of noise in 16 bits, as they are stored, and classes in turn."""
     samples = int(seconds * RATE_HZ)
     generator = torch.Generator().manual_seed(0)
-    rows = torch.empty(clips * samples).uniform_(-0.5, 0.5, generator=generator)
-    waves = Waves(rows, torch.arange(clips) * samples, torch.full((clips,), samples))
+    rows = torch.empty(clips * samples, dtype=torch.int16)
+    rows.random_(-(2**14), 2**14, generator=generator)
+    waves = Waves(rows, torch.arange(clips) * samples, torch.full((clips,), samples), scale=2**-15)
     return TrainingSet(waves, torch.arange(clips) % CLASSES, CLASSES, samples)
 
 
@@ -102,7 +107,12 @@ class Floor:
     def _lines(self, layer: nn.Module, x: Tensor) -> list[float]:
         assert isinstance(layer, nn.Conv1d)
         swapped = x.transpose(1, 2).contiguous()
-        product = partial(strided_conv, weight=layer.weight, stride=layer.stride[0])
+        product = partial(
+            strided_conv,
+            weight=layer.weight,
+            stride=layer.stride[0],
+            factors=torch.ones(x.shape[:2]),
+        )
         learns = x.shape[1] > 1
         return [self._pair(layer, x), self._pair(product, swapped, learns)]
 
@@ -126,30 +136,69 @@ def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Name -> milliseconds and page faults per clip, the smallest of all rounds."""
-    data = noise(args.batch, args.seconds)
+def asd_step(args: argparse.Namespace) -> Callable[[], object]:
+    """A step of this program."""
     training = new_training(args.model, args.seconds, args.batch)
+    data = noise(args.batch, args.seconds)
+    return lambda: training.run_epoch(data)
+
+
+def peer_step(args: argparse.Namespace) -> Callable[[], object]:
+    """A step of the other program."""
+    waves, labels = batch_of_noise(args)
+    step = runpy.run_path(str(args.peer))["make_step"](args.seconds, CLASSES)
+    return lambda: step(waves, labels)
+
+
+def batch_of_noise(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Waves of shape (clips, samples), and one-hot labels of shape (clips, classes)."""
+    data = noise(args.batch, args.seconds)
     assert isinstance(data.waves, Waves)
-    waves = data.waves.rows.view(args.batch, -1)
-    labels = one_hot(data.classes, CLASSES).float()
+    waves = data.waves.first_crops(torch.arange(args.batch), data.width)
+    return waves, one_hot(data.classes, CLASSES).float()
+
+
+def floor_ms(args: argparse.Namespace) -> Callable[[], float]:
+    """Milliseconds that a batch's convolutions take alone."""
     frontend = new_training(args.model, args.seconds, args.batch).frontend
     assert isinstance(frontend, SpectralNetwork)
-    floor = Floor(frontend, waves)
-    works: dict[str, Callable[[], object]] = {"asd": lambda: training.run_epoch(data)}
-    if args.peer:
-        step = runpy.run_path(str(args.peer))["make_step"](args.seconds, CLASSES)
-        works["peer"] = lambda: step(waves, labels)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for number in range(args.rounds + 1):
-        for name, work in works.items():
-            before = page_faults()
-            ms = milliseconds(work)
-            pages = page_faults() - before
-            found.setdefault(name, []).append((ms / args.batch, pages / args.batch))
-        found.setdefault("convolutions", []).append((floor.milliseconds(args.batch), 0.0))
-        if not number:
-            found = {}  # the first round warms up
+    floor = Floor(frontend, batch_of_noise(args)[0])
+    return lambda: args.batch * floor.milliseconds(args.batch)
+
+
+def serve(name: str, args: argparse.Namespace, calls: Connection) -> None:
+    """A process of its own for a program: answers every call with milliseconds and page faults."""
+    torch.set_num_threads(args.threads)
+    if name != "peer" and not args.give_back:
+        keep_freed_memory()
+    if name == "convolutions":
+        alone = floor_ms(args)
+        while calls.recv():
+            calls.send((alone(), 0))
+        return
+    step = asd_step(args) if name == "asd" else peer_step(args)
+    while calls.recv():
+        before = page_faults()
+        calls.send((milliseconds(step), page_faults() - before))
+
+
+def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Name -> milliseconds and page faults per clip, the smallest of all rounds."""
+    names = ["asd", *(["peer", "peer, freed memory kept"] if args.peer else []), "convolutions"]
+    context = multiprocessing.get_context("spawn")
+    ends = {}
+    for name in names:
+        ends[name], theirs = context.Pipe()
+        context.Process(target=serve, args=(name, args, theirs), daemon=True).start()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for number in range(args.rounds + 2):
+        for name, calls in ends.items():
+            calls.send(True)
+            ms, pages = calls.recv()
+            if number > 1:  # the first ones warm up
+                found[name].append((ms / args.batch, pages / args.batch))
+    for calls in ends.values():
+        calls.send(False)
     return {name: min(values) for name, values in found.items()}
 
 
@@ -165,9 +214,11 @@ def peak_mb(args: argparse.Namespace) -> float:
 
 def train_only(args: argparse.Namespace) -> None:
     """Train for an epoch, and print this process's peak memory in MB."""
+    torch.set_num_threads(args.threads)
+    if not args.give_back:
+        keep_freed_memory()
     training = new_training(args.model, args.seconds, args.batch)
-    data = noise(args.clips, args.seconds)
-    training.run_epoch(data)
+    training.run_epoch(noise(args.clips, args.seconds))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
@@ -192,9 +243,6 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     args = parse_arguments()
-    torch.set_num_threads(args.threads)
-    if not args.give_back:
-        keep_freed_memory()
     if args.only_train:
         train_only(args)
         return

@@ -6,7 +6,8 @@ side in an embedding.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +17,9 @@ from asd.errors import UserError
 from asd.schema.values import Count, NonNegative, Positive, Width, Window
 from asd.systems.base import State
 from asd.systems.embedding import networks, spectra
+
+_CLIPS_AT_ONCE = 8
+"""Clips whose spectra are computed together on a CPU."""
 
 
 class Frontend(nn.Module, ABC):
@@ -150,20 +154,26 @@ class SpectralNetwork(Frontend):
 
         The waveform, shape (N, samples), stands between them where it has a branch.
         """
-        found = [] if self.clip_net is None else [spectra.clip_spectrum(waves)]
+        found = [] if self.clip_net is None else [_in_parts(spectra.clip_spectrum, waves)]
         found += [] if self.wave_net is None else [waves]
         for number, (first, end) in enumerate(self.bins):
             window = self.get_buffer(f"window{number}")
-            found.append(spectra.spectrogram(waves, window, self.padding)[:, first:end])
+            magnitudes = partial(_spectrogram, window, self.padding, first, end)
+            found.append(_in_parts(magnitudes, waves))
             if self.mean_free[number]:
                 found[-1] = found[-1] - found[-1].mean(dim=2, keepdim=True)
         return found
 
     def embed(self, features: Sequence[Tensor]) -> Tensor:
-        """Embeddings, shape (N, branches * width)."""
+        """Embeddings, shape (N, branches * width).
+
+        Branches on spectrograms come first, as their gradients, which need the most memory, are
+        then found last, when the other branches' arrays are freed.
+        """
         whole = [net for net in (self.clip_net, self.wave_net) if net is not None]
-        nets = [*whole, *self.window_nets]
-        found = torch.cat([net(x) for net, x in zip(nets, features, strict=True)], dim=1)
+        pairs = list(zip([*whole, *self.window_nets], features, strict=True))
+        parts = [net(x) for net, x in reversed(pairs)]
+        found = torch.cat(parts[::-1], dim=1)
         if self.unit_length and not self.training:
             found = found / found.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-30)
         return found
@@ -209,6 +219,19 @@ class PooledSpectrogram(Frontend):
         """Pooled magnitudes, shape (N, mels) or (N, frames)."""
         axis = 1 if self.axis == "time" else 2
         return features[0].mean(dim=axis) if self.how == "mean" else features[0].amax(dim=axis)
+
+
+def _spectrogram(
+    window: Tensor, padding: spectra.Padding, first: int, end: int, waves: Tensor
+) -> Tensor:
+    """Bins `first` to `end` of spectrograms."""
+    return spectra.spectrogram(waves, window, padding)[:, first:end]
+
+
+def _in_parts(feature: Callable[[Tensor], Tensor], waves: Tensor) -> Tensor:
+    """A feature of waves; on a CPU of a few at a time, for the memory of Fourier transforms."""
+    size = _CLIPS_AT_ONCE if waves.device.type == "cpu" else len(waves)
+    return torch.cat([feature(part) for part in torch.split(waves, size)])
 
 
 def _check_spectrum(samples: int, kernels: Sequence[tuple[int, int]], sample_rate_hz: int) -> None:

@@ -12,9 +12,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import batch_norm, relu
 
-from asd.systems.embedding.recomputed import Moments, norm_relu_conv, pooled_stem, strided_conv
+from asd.systems.embedding.recomputed.block import BlockWeights, residual_block
+from asd.systems.embedding.recomputed.channels import Moments
+from asd.systems.embedding.recomputed.stem import pooled_stem
+from asd.systems.embedding.recomputed.strided import strided_conv
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
 """(kernel, stride) of the three convolutions over a whole-clip spectrum."""
@@ -71,23 +74,33 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, frequency, time) to (N, width, frequency / stride, time / stride)."""
         if self.training and x.device.type == "cpu":
-            main, skip = self._recomputing(x)
-            return torch.addcmul(skip, main, self.gate(main))
+            return self.recomputing(x, Moments.of(x))[0]
         x = self.norm1(x)
         main = self.norm2(self.conv1(relu(x)))
         main = self.conv2(main.relu_())
         return torch.addcmul(self.skip(x), main, self.gate(main))
 
-    def _recomputing(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What both convolutions make of x, and what the skip path adds to it.
+    def recomputing(self, x: Tensor, found: Moments) -> tuple[Tensor, Moments]:
+        """The same in training on a CPU, keeping little for the gradient.
 
-        The same as below, but for what is kept for the gradient.
+        From an array and its moments to the output and its moments.
         """
-        main, skip = _norm_relu_conv(x, self.norm1, self.conv1)
-        main, _ = _norm_relu_conv(main, self.norm2, self.conv2)
-        if isinstance(self.skip, nn.Sequential):
-            skip = self.skip[1](skip)
-        return main, skip
+        weights = BlockWeights(
+            self.conv1.weight,
+            self.conv2.weight,
+            self.gate.squeeze.weight,
+            self.gate.excite.weight,
+            self.skip.get_parameter("1.weight") if isinstance(self.skip, nn.Sequential) else None,
+            self.norm1.weight,
+            self.norm1.bias,
+            self.norm2.weight,
+            self.norm2.bias,
+        )
+        stride = self.conv1.stride[0]
+        x, middle, last = residual_block(x, found, weights, stride, self.norm1.eps)
+        _track(self.norm1, found)
+        _track(self.norm2, middle)
+        return x, last
 
 
 class SpectrogramNet(nn.Module):
@@ -122,19 +135,24 @@ class SpectrogramNet(nn.Module):
 
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins, frames) to (N, width)."""
-        x = self.norm(spectra).unsqueeze(1)
-        x = self.blocks(self._stem(x)).amax(dim=3).flatten(1)
-        embeddings: Tensor = self.head(self.head_norm(x))
+        if self.training and spectra.device.type == "cpu":
+            x = self._recomputing(_normed(spectra, self.norm).unsqueeze(1))
+        else:
+            x = self.norm(spectra).unsqueeze(1)
+            x = self.blocks(self.pool(self.stem_norm(self.stem(x))).relu_())
+        embeddings: Tensor = self.head(self.head_norm(x.amax(dim=3).flatten(1)))
         return embeddings
 
-    def _stem(self, x: Tensor) -> Tensor:
-        """From (N, 1, bins, frames) to (N, width / 8, about bins / 4, about frames / 4)."""
-        if self.training and x.device.type == "cpu":
-            norm = self.stem_norm
-            x, found = pooled_stem(x, self.stem.weight, norm.eps, norm.weight, norm.bias)
-            _track(norm, found)
-            return x
-        return self.pool(self.stem_norm(self.stem(x))).relu_()  # type: ignore[no-any-return]
+    def _recomputing(self, x: Tensor) -> Tensor:
+        """What stem and blocks make of (N, 1, bins, frames), keeping little for the gradient."""
+        norm = self.stem_norm
+        x, found = pooled_stem(x, self.stem.weight, norm.eps, norm.weight, norm.bias)
+        _track(norm, found)
+        found = Moments.of(x)
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            x, found = block.recomputing(x, found)
+        return x
 
 
 class SpectrumNet(nn.Module):
@@ -179,33 +197,35 @@ class SpectrumNet(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins) to (N, width)."""
         x = spectra.unsqueeze(2)  # (N, positions, channels)
+        factors = x.new_ones(len(x), 1)
         for conv, gate in zip(self.convs, self.gates, strict=True):
-            x = _convolved(x, conv).relu_()
-            x = x * gate(x.transpose(1, 2)).transpose(1, 2)
-        x = x.transpose(1, 2).flatten(1)
+            x = _convolved(x, factors, conv).relu_()
+            factors = gate(x.transpose(1, 2)).squeeze(2)
+        x = (x * factors.unsqueeze(1)).transpose(1, 2).flatten(1)
         for layer in self.layers:
             x = layer(x).relu_()
         embeddings: Tensor = self.head(x)
         return embeddings
 
 
-def _convolved(x: Tensor, conv: nn.Module) -> Tensor:
-    """conv(x), from and to (N, positions, channels)."""
+def _convolved(x: Tensor, factors: Tensor, conv: nn.Module) -> Tensor:
+    """conv(x * factors), from and to (N, positions, channels); factors are (N, channels)."""
     assert isinstance(conv, nn.Conv1d)
     if x.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
-        return strided_conv(x, conv.weight, conv.stride[0])
-    found: Tensor = conv(x.transpose(1, 2))
+        return strided_conv(x, conv.weight, conv.stride[0], factors)
+    found: Tensor = conv((x * factors.unsqueeze(1)).transpose(1, 2))
     return found.transpose(1, 2)
 
 
-def _norm_relu_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    found = Moments.of(x)
+def _normed(spectra: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """norm(spectra) in training, for features, through which no gradient goes."""
+    found = Moments.of_bins(spectra)
     _track(norm, found)
-    return norm_relu_conv(x, found, conv.weight, conv.stride[0], norm.eps, norm.weight, norm.bias)
+    return batch_norm(spectra, found.mean, found.variance, norm.weight, norm.bias, eps=norm.eps)
 
 
 @torch.no_grad()
-def _track(norm: nn.BatchNorm2d, found: Moments) -> None:
+def _track(norm: nn.BatchNorm1d | nn.BatchNorm2d, found: Moments) -> None:
     """Let a batch's moments into the running statistics, as batch norm itself does."""
     variance = found.variance * (found.n / (found.n - 1))
     for name, value in (("running_mean", found.mean), ("running_var", variance)):
