@@ -35,9 +35,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _by_onednn(x, weight, bias)
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Find a @ b for shapes (n, k) and (k, m), without a gradient."""
-    return _by_onednn(a, b.T, None) if _is_for_onednn(a, b.numel()) else a @ b
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Find a @ b for shapes (n, k) and (k, m), without a gradient; it is put into `out`, if any."""
+    if not _is_for_onednn(a, b.numel()):
+        return torch.mm(a, b, out=out)
+    found = _by_onednn(a, b.T, None)
+    return found if out is None else out.copy_(found)
 
 
 class Linear(nn.Linear):

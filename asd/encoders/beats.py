@@ -19,6 +19,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from asd.encoders import filterbank
 from asd.encoders.network import EncoderNetwork, TokenGrid, dropped_out
+from asd.products import Linear
 
 _MEAN, _DEVIATION = 15.41663, 6.55582
 """Of log-mel values; the published program divides by twice the deviation."""
@@ -117,7 +118,7 @@ class Beats(EncoderNetwork):
         self.layer_norm = nn.LayerNorm(sizes.patch_channels)
         self.post_extract_proj: nn.Module = nn.Identity()
         if "post_extract_proj.weight" in weights:
-            self.post_extract_proj = nn.Linear(sizes.patch_channels, sizes.width)
+            self.post_extract_proj = Linear(sizes.patch_channels, sizes.width)
         self.encoder = _Layers(sizes, settings, "encoder.layers.0.self_attn.grep_a" in weights)
         self.load_state_dict(_own_names(weights))
 
@@ -225,8 +226,8 @@ class _Layer(nn.Module):
         super().__init__()
         self.self_attn = _Attention(sizes, settings, is_gated)
         self.self_attn_layer_norm = nn.LayerNorm(sizes.width)
-        self.fc1 = nn.Linear(sizes.width, sizes.hidden)
-        self.fc2 = nn.Linear(sizes.hidden, sizes.width)
+        self.fc1 = Linear(sizes.width, sizes.hidden)
+        self.fc2 = Linear(sizes.hidden, sizes.width)
         self.final_layer_norm = nn.LayerNorm(sizes.width)
         self.residual = (2 * sizes.layers) ** 0.25 if settings.deep_norm else 1.0
         self.settings = settings
@@ -249,13 +250,13 @@ class _Attention(nn.Module):
     def __init__(self, sizes: BeatsSizes, settings: BeatsSettings, is_gated: bool) -> None:
         super().__init__()
         self.heads = sizes.heads
-        self.k_proj = nn.Linear(sizes.width, sizes.width)
-        self.v_proj = nn.Linear(sizes.width, sizes.width)
-        self.q_proj = nn.Linear(sizes.width, sizes.width)
-        self.out_proj = nn.Linear(sizes.width, sizes.width)
+        self.k_proj = Linear(sizes.width, sizes.width)
+        self.v_proj = Linear(sizes.width, sizes.width)
+        self.q_proj = Linear(sizes.width, sizes.width)
+        self.out_proj = Linear(sizes.width, sizes.width)
         self.is_gated = is_gated
         if is_gated:
-            self.grep_linear = nn.Linear(sizes.width // sizes.heads, 8)
+            self.grep_linear = Linear(sizes.width // sizes.heads, 8)
             self.grep_a = nn.Parameter(torch.ones(1, sizes.heads, 1, 1))
         self.dropout = settings.attention_dropout
 

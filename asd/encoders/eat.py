@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from asd.encoders import filterbank
 from asd.encoders.network import EncoderNetwork, TokenGrid, kept_paths
+from asd.products import Linear
 
 _MEAN, _DEVIATION = -4.268, 4.569
 """Of log-mel values; the published program divides by twice the deviation."""
@@ -131,7 +132,7 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=epsilon)
         self.attn = _Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=epsilon)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
+        self.mlp = nn.ModuleDict({"fc1": Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
 
     def forward(self, x: Tensor, drop: float, generator: torch.Generator | None) -> Tensor:
         x = self.norm1(x + kept_paths(self.attn(x), drop, generator))
@@ -144,8 +145,8 @@ class _Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)

@@ -13,10 +13,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import hardswish, linear, pad, relu
+from torch.nn.functional import hardswish, pad, relu
 
 from asd.encoders.filterbank import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
+from asd.products import linear
 
 _TRANSFORM, _WINDOW, HOP, _MELS = 1024, 800, 320, 128
 _HIGHEST_HZ = 15000.0

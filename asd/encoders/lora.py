@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import linear
 
 from asd.encoders.network import dropped_out
+from asd.products import Linear
 
 
 class LoraLinear(nn.Module):
@@ -44,7 +45,7 @@ class LoraLinear(nn.Module):
 
     def merged(self) -> nn.Linear:
         """A plain linear layer that computes the same."""
-        plain = nn.Linear(self.base.in_features, self.base.out_features, self.base.bias is not None)
+        plain = Linear(self.base.in_features, self.base.out_features, self.base.bias is not None)
         with torch.no_grad():
             plain.weight.copy_(self.base.weight + self.scale * self.lora_b @ self.lora_a)
             if self.base.bias is not None:

@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from asd.audio.mel import mel_filters
 from asd.encoders.network import EncoderNetwork, TokenGrid, load_with_norm, norm_factors
+from asd.products import Linear
 
 _TRANSFORM, HOP, _MELS = 1024, 320, 64
 _LOWEST_HZ, _HIGHEST_HZ = 50.0, 14000.0
@@ -56,7 +57,7 @@ class Cnn14(EncoderNetwork):
             raise ValueError(f"an embedding of {outputs} values from {inputs} channels")
         super().__init__(inputs, _MELS // _HALVED, _BLOCKS)
         self.blocks = nn.ModuleList(blocks)
-        self.fc1 = nn.Linear(inputs, outputs)
+        self.fc1 = Linear(inputs, outputs)
         self.fc1.load_state_dict({part: weights[f"fc1.{part}"] for part in ("weight", "bias")})
         scale, shift = norm_factors(weights, "bn0", _EPSILON)
         if scale.shape != (_MELS,):

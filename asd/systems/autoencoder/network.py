@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
+from asd.products import Linear
+
 HIDDEN = 128
 CODE = 8
 
@@ -34,7 +36,7 @@ class AutoencoderNetwork(nn.Module):
     def __init__(self, input_dim: int, block_size: int) -> None:
         super().__init__()
         self.encoder = nn.Sequential(*_blocks([input_dim, *[HIDDEN] * 4, CODE]))
-        self.decoder = nn.Sequential(*_blocks([CODE, *[HIDDEN] * 4]), nn.Linear(HIDDEN, input_dim))
+        self.decoder = nn.Sequential(*_blocks([CODE, *[HIDDEN] * 4]), Linear(HIDDEN, input_dim))
         self.register_buffer("cov_source", torch.zeros(block_size, block_size))
         self.register_buffer("cov_target", torch.zeros(block_size, block_size))
 
@@ -61,7 +63,7 @@ def _blocks(sizes: list[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [
-            nn.Linear(inputs, outputs),
+            Linear(inputs, outputs),
             nn.BatchNorm1d(outputs, momentum=0.01, eps=1e-3),
             nn.ReLU(),
         ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, relu
 
+from asd.products import Linear
 from asd.systems.embedding.recomputed.block import BlockWeights, residual_block
 from asd.systems.embedding.recomputed.channels import Moments
 from asd.systems.embedding.recomputed.stem import pooled_stem
@@ -130,7 +131,7 @@ class SpectrogramNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         features = width * _rows_left(bins)
         self.head_norm = nn.BatchNorm1d(features, affine=affine)
-        self.head = nn.Linear(features, width, bias=False)
+        self.head = Linear(features, width, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
 
     def forward(self, spectra: Tensor) -> Tensor:
@@ -189,10 +190,10 @@ class SpectrumNet(nn.Module):
             raise ValueError(f"{bins} bins are too few for kernels and strides {list(kernels)}")
         sizes = [width * positions] + [width] * 5
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(size, width, bias=False), nn.BatchNorm1d(width, affine=affine))
+            nn.Sequential(Linear(size, width, bias=False), nn.BatchNorm1d(width, affine=affine))
             for size in sizes[:5]
         )
-        self.head = nn.Linear(width, width, bias=False)
+        self.head = Linear(width, width, bias=False)
 
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins) to (N, width)."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu_, softplus
 
+from asd.products import linear, product
 from asd.systems.gan.dropout import DropoutDraws
 from asd.systems.gan.models import (
     Adversaries,
@@ -44,21 +45,20 @@ class DenseLayer:
         assert layer.weight.grad is not None
         assert layer.bias.grad is not None
         self.weight, self._bias = layer.weight.detach(), layer.bias.detach()
-        self._transposed = self.weight.t()
         self._weight_gradient, self._bias_gradient = layer.weight.grad, layer.bias.grad
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs) -> (batch, outputs)."""
-        return torch.addmm(self._bias, x, self._transposed)
+        return linear(x, self.weight, self._bias)
 
     def learn(self, x: Tensor, gradient: Tensor) -> None:
         """Find the gradients of weights, from the input and the gradient of the output."""
-        torch.mm(gradient.t(), x, out=self._weight_gradient)
+        product(gradient.t(), x, out=self._weight_gradient)
         torch.sum(gradient, 0, out=self._bias_gradient)
 
     def to_input(self, gradient: Tensor) -> Tensor:
         """The gradient of the input from that of the output."""
-        return torch.mm(gradient, self.weight)
+        return product(gradient, self.weight)
 
 
 class DenseStack:

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from asd.errors import UserError
+from asd.products import linear
 from asd.systems.gan.dropout import DropoutDraws, dropout
 
 LEAK = 0.1
@@ -92,7 +93,7 @@ class Dense(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch, inputs) -> (batch, outputs)."""
-        return nn.functional.linear(values, self.weight, self.bias)
+        return linear(values, self.weight, self.bias)
 
 
 class Stack(nn.Module):
