@@ -152,6 +152,11 @@ def test_version(capsys):
 
 MISTAKES = {
     "": "required: COMMAND; see asd --help",
+    "--vers": "unknown argument '--vers'; did you mean --version?; see asd --help",
+    "-version": "unknown argument '-version'; did you mean --version?; see asd --help",
+    "--verison show": "unknown argument '--verison'; did you mean --version?; see asd --help",
+    "train --epocs=3": "unknown argument '--epocs=3'; did you mean --epochs?; see asd train --help",
+    "watch --jbos 2": "unknown argument '--jbos'",
     "trian -d": "COMMAND: unknown 'trian'; did you mean train?; choose from learn, score",
     "train": "one of the arguments -d/--dev -e/--eval is required; see asd train --help",
     "train -d -e": "-e/--eval: not allowed with argument -d/--dev",
