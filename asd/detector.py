@@ -25,15 +25,10 @@ from asd.differences import differences
 from asd.errors import UserError
 from asd.schema.node import Node
 from asd.schema.parameters import flat, parameters_of, plain, value_of, with_values
+from asd.scores.decisions import DecisionRules, Gammas, fit_gammas
 from asd.scores.explanation import Explanation
 from asd.scores.table import ScoreTable
-from asd.scores.threshold import (
-    ConformalRule,
-    GammaFit,
-    check_gamma,
-    fit_gamma,
-    refuse_non_finite,
-)
+from asd.scores.threshold import refuse_non_finite
 from asd.scores.windows import HeldOutWindows
 from asd.systems.base import Epoch, Explainer, Fit, Referrer, Run, System
 from asd.systems.memory_run import MemoryRun
@@ -42,9 +37,6 @@ from asd.systems.registry import SystemEntry, stored_system
 log = logging.getLogger(__name__)
 
 _FORMAT = 2
-
-Gammas = dict[str, dict[str, dict[str, list[float]]]]
-"""Machine type -> kind of samples -> score -> shape, location and scale of the fitted gamma."""
 
 
 @dataclass(frozen=True)
@@ -259,16 +251,7 @@ class Detector:
         for machine, table in self.normal.items():
             for name in table.columns:
                 refuse_non_finite(table[name], table.clips, f"{machine} {name}")
-        self.gammas = {
-            machine: {
-                kind: {
-                    score: _as_list(fit_gamma(values, f"{machine} {score}: decision threshold"))
-                    for score, values in scores.items()
-                }
-                for kind, scores in kinds.items()
-            }
-            for machine, kinds in self.system.gamma_samples().items()
-        }
+        self.gammas = fit_gammas(self.system.gamma_samples())
 
     def score(
         self, clips: ClipSet | str | Path | Sequence[str | Path], names: Sequence[str] | None = None
@@ -363,11 +346,7 @@ class Detector:
         UserError
             There are no normal scores of such a machine type.
         """
-        found = np.empty(len(scores))
-        for machine, members in _members(scores).items():
-            rule = ConformalRule(self._normal_scores(machine, score))
-            found[members] = rule.p_values(scores[score][members])
-        return found
+        return self._rules().p_values(scores, score)
 
     def explain(
         self,
@@ -490,11 +469,7 @@ class Detector:
         UserError
             There are too few normal scores for such a decision.
         """
-        machines = dict.fromkeys(clip.machine for clip in scores.clips)
-        above = {machine: self.threshold(machine, score, quantile) for machine in machines}
-        limits = np.array([above[clip.machine] for clip in scores.clips])
-        # Rounded, so that the files of the scores give the same decisions.
-        return (scores.rounded()[score] > limits).astype(int)
+        return self._rules().decide(scores, score, quantile)
 
     def threshold(self, machine: str, score: str, quantile: float) -> float:
         """The score above which a clip of a machine type is decided anomalous.
@@ -507,40 +482,11 @@ class Detector:
         UserError
             There are too few normal scores for such a decision, or none of this machine type.
         """
-        if machine in self.gammas:
-            return self._gamma_threshold(machine, score, quantile)
-        values = self._normal_scores(machine, score)
-        try:
-            return ConformalRule(values).threshold(1 - quantile)
-        except UserError as error:
-            raise UserError(
-                f"{machine} {score}: {error}, or set --decision_threshold none for scores alone"
-            ) from None
+        return self._rules().threshold(machine, score, quantile)
 
-    def _normal_scores(self, machine: str, score: str) -> NDArray[np.float64]:
-        if machine not in self.normal:
-            known = ", ".join(self.normal) or "none"
-            raise UserError(
-                f"{machine} {score}: the model has normal scores to decide by only of: {known}; "
-                "decide on clips of such a machine type only, or set --decision_threshold none"
-            )
-        return self.normal[machine][score]
-
-    def _gamma_threshold(self, machine: str, score: str, quantile: float) -> float:
-        kinds = self.gammas[machine]
-        asked = getattr(self.parameters, "threshold_fit", "")
-        kind = asked if asked in kinds else next(iter(kinds))
-        if (asked and asked not in kinds) or score not in kinds[kind]:
-            raise UserError(
-                f"{machine}: the model has no {asked or kind} distribution of {score} scores to "
-                "decide by (it was imported); train the model here, or set --threshold_fit batch "
-                "and --score MSE or MAHALA"
-            )
-        fit = GammaFit(*kinds[kind][score])
-        samples = self.system.gamma_samples().get(machine, {}).get(kind, {})
-        if score in samples:
-            check_gamma(fit, samples[score], quantile, f"{machine} {score}")
-        return fit.quantile(quantile)
+    def _rules(self) -> DecisionRules:
+        kind = getattr(self.parameters, "threshold_fit", "")
+        return DecisionRules(self.normal, self.gammas, self.system.gamma_samples(), kind)
 
     def _recordings(self, paths: str | Path | Sequence[str | Path]) -> ClipSet:
         """Recordings of the machine that the detector knows, at its sampling rate."""
@@ -659,14 +605,6 @@ class Detector:
             )  # fmt: skip
 
 
-def _members(scores: ScoreTable) -> dict[str, list[int]]:
-    """Machine type -> indices of its clips."""
-    members: dict[str, list[int]] = {}
-    for index, clip in enumerate(scores.clips):
-        members.setdefault(clip.machine, []).append(index)
-    return members
-
-
 @contextmanager
 def _threads_of(scope: str) -> Iterator[None]:
     """One thread for a model of one machine type, as on the command line: bits depend on it."""
@@ -677,10 +615,6 @@ def _threads_of(scope: str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _as_list(fit: GammaFit) -> list[float]:
-    return [fit.shape, fit.loc, fit.scale]
 
 
 def _check_finite_state(state: Any, where: str) -> None:

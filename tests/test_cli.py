@@ -152,6 +152,11 @@ def test_version(capsys):
 
 MISTAKES = {
     "": "required: COMMAND; see asd --help",
+    "--vers": "unknown argument '--vers'; did you mean --version?; see asd --help",
+    "-version": "unknown argument '-version'; did you mean --version?; see asd --help",
+    "--verison show": "unknown argument '--verison'; did you mean --version?; see asd --help",
+    "train --epocs=3": "unknown argument '--epocs=3'; did you mean --epochs?; see asd train --help",
+    "watch --jbos 2": "unknown argument '--jbos'",
     "trian -d": "COMMAND: unknown 'trian'; did you mean train?; choose from learn, score",
     "train": "one of the arguments -d/--dev -e/--eval is required; see asd train --help",
     "train -d -e": "-e/--eval: not allowed with argument -d/--dev",
@@ -202,11 +207,15 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(refused, line):
     assert MISTAKES[line] in refused(*line.split())
 
 
-def test_a_missing_data_folder_is_named_with_the_ways_out(refused, tmp_path):
-    message = refused("train", "-d", "--dataset_directory", tmp_path / "none")
-    assert message.startswith(f"{tmp_path}/none/dcase2023t2/dev_data/raw: no such folder")
-    assert "asd download --dataset DCASE2023T2 -d" in message
-    assert "--is_auto_download True" in message
+@pytest.mark.parametrize("command", [("train", "-d"), ("show", "DCASE2023T2")])
+def test_a_missing_data_folder_is_named_with_the_command_that_fills_it(refused, tmp_path, command):
+    data = tmp_path / "no data"
+    message = refused(*command, "--dataset_directory", data)
+    assert message == (
+        f"{data}/dcase2023t2/dev_data/raw: no such folder; download the dev data of DCASE2023T2 "
+        f"(asd download --dataset DCASE2023T2 -d --dataset_directory '{data}'), or name another "
+        "--dataset_directory"
+    )
 
 
 def test_an_unknown_machine_type_is_named_with_the_nearest(refused, tiny_data):

@@ -12,6 +12,7 @@ import yaml
 from asd.config import file_model, load_config
 from asd.errors import UserError
 from asd.run_parameters import RunParameters
+from asd.schema.parameters import plain
 from asd.systems.registry import find_system
 
 ROOT = Path(__file__).parent.parent
@@ -402,6 +403,46 @@ def test_any_entry_of_a_recipe_can_be_set():
         "losses[0].subclusters", "training.epochs", "augmentation.spec_augment", "backends.NEAR",
         "input_s",
     }  # fmt: skip
+
+
+def test_a_block_whose_class_changes_begins_with_the_new_defaults():
+    sets = "backends.KNN-SMOTE.class=gmm", "backends.KNN-SMOTE.n_components=3"
+    for given in (sets, sets[::-1]):
+        backends = set_on("raw_spec", *given).system.backends.by_name
+        assert plain(backends["KNN-SMOTE"]) == {"class": "gmm", "n_components": 3}
+        assert plain(backends["KNN"])["k_source"] == 1  # other blocks stay
+    labels = set_on("unlabelled_pattr_bic_pre", "labels.class=NameLabeller").system.labels
+    assert plain(labels) == {"class": "NameLabeller"}
+
+
+def test_a_block_that_is_set_whole_comes_before_what_is_set_within_it():
+    whole = "backends.Z={class: z_min, of: [{class: knn, smote_ratio: 0.2}, {class: knn}]}"
+    found = set_on("raw_spec", "backends.Z.of[0].class=gmm", whole).system.backends.by_name["Z"]
+    assert plain(found)["of"] == [{"class": "gmm"}, {"class": "knn"}]
+
+
+def test_a_class_that_is_set_to_what_it_is_keeps_its_block():
+    for model, key in (
+        ("raw_spec", "backends.KNN-SMOTE.class=knn"),
+        ("unlabelled_subloss_0256_4096", "labels.class=NameLabeller"),
+    ):
+        assert set_on(model, key).system == load_config(None, {"model": model}).system
+
+
+def test_a_loss_of_another_class_is_taken_of_what_it_was_taken_of():
+    before = load_config(None, {"model": "dis_spec_featex"}).system.losses[1]
+    assert (before.on, before.parameters["subclusters"]) == ("feature_exchange", 16)
+    sets = "losses[1].class=ArcFace", "losses[1].probability=0.25"
+    after = set_on("dis_spec_featex", *sets).system.losses[1]
+    assert after == dataclasses.replace(before, kind="ArcFace", parameters={}, probability=0.25)
+
+
+def test_a_key_that_the_new_class_needs_is_asked_for_by_the_flag():
+    with pytest.raises(UserError) as caught:
+        set_on("dis_beats_2026", "labels.class=FileLabeller")
+    assert str(caught.value) == (
+        "--set labels.class=FileLabeller: labels: key 'file' is missing; add it"
+    )
 
 
 def test_a_flag_wins_over_set_and_set_over_the_file(put):

@@ -101,19 +101,7 @@ def test_every_machine_type_is_decided_by_its_own_normal_scores(detector):
     assert detector.decide(detector.score(clips), "UP", 0.9).tolist() == [0, 0, 1, 0, 0, 1]
 
 
-def test_a_clip_at_the_threshold_is_normal_also_once_rounded(detector):
-    limit = detector.threshold("fan", "UP", 0.9)
-    above = float(np.nextafter(np.float32(limit), np.float32(np.inf)))
-    values = np.array([limit, limit + 1e-9, above])
-    table = ScoreTable(clips_of([0, 0, 0]).clips, {"UP": values})
-    assert detector.decide(table, "UP", 0.9).tolist() == [0, 0, 1]
-
-
-def test_decisions_that_cannot_be_made(detector):
-    with pytest.raises(UserError, match=r"^fan UP: .*cannot be promised.*_threshold none for sco"):
-        detector.threshold("fan", "UP", 0.95)
-    with pytest.raises(UserError, match=r"slider UP: the model has normal .* only of: fan, valve"):
-        detector.threshold("slider", "UP", 0.9)
+def test_a_score_that_is_unknown_is_refused(detector):
     with pytest.raises(UserError, match="--score: 'SIDE' is unknown; choose from UP, DOWN, all"):
         detector.score(clips_of([1]), ["SIDE"])
 

@@ -8,6 +8,7 @@
 import filecmp
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def train_clips(data: Path, challenge: Challenge, split: str, machine: str) -> l
         The folder is missing, holds no clip, or holds a name that does not parse.
     """
     folder = machine_folder(data, challenge, split, machine) / "train"
-    clips = _official_order(_read_folder(folder, challenge, split, machine))
+    clips = _official_order(_read_folder(folder, data, challenge, split, machine))
     _warn_of_odd_training(folder, clips)
     return clips
 
@@ -78,7 +79,7 @@ def test_clips(data: Path, challenge: Challenge, split: str, machine: str) -> li
         folders = [machine_dir / "test"]
     else:
         folders = [machine_dir / name for name in challenge.test_folders]
-    clips = [c for f in folders for c in _read_folder(f, challenge, split, machine)]
+    clips = [c for f in folders for c in _read_folder(f, data, challenge, split, machine)]
     return _official_order(clips)
 
 
@@ -95,16 +96,36 @@ def supplemental_clips(data: Path, challenge: Challenge, split: str, machine: st
     folder = machine_folder(data, challenge, split, machine) / "supplemental"
     if not folder.is_dir():
         return []
-    return _official_order(_read_folder(folder, challenge, split, machine))
+    return _official_order(_read_folder(folder, data, challenge, split, machine))
 
 
-def _read_folder(folder: Path, challenge: Challenge, split: str, machine: str) -> list[Clip]:
+def no_folder(
+    folder: Path, data: Path, challenge: Challenge, split: str, machine: str = ""
+) -> UserError:
+    """The error of a folder that is not there, with the command that downloads it.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    data
+        The data folder that it should be in.
+    machine
+        Machine type to download; all of the data set if "".
+    """
+    machines = f" --machine_types {machine}" if machine else ""
+    return UserError(
+        f"{folder}: no such folder; download the {split} data of {challenge.name} (asd download "
+        f"--dataset {challenge.name} -{split[0]}{machines} --dataset_directory "
+        f"{shlex.quote(str(data))}), or name another --dataset_directory"
+    )
+
+
+def _read_folder(
+    folder: Path, data: Path, challenge: Challenge, split: str, machine: str
+) -> list[Clip]:
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; download the {split} data of {challenge.name} "
-            f"(asd download --dataset {challenge.name} -{split[0]} --machine_types {machine}), "
-            "set --is_auto_download True, or name another --dataset_directory"
-        )
+        raise no_folder(folder, data, challenge, split, machine)
     names, unused = _list_folder(folder)
     if not names:
         raise UserError(f"{folder}: no .wav file in it; {_way_to_clips(unused, machine)}")

@@ -41,15 +41,29 @@ class Parser(argparse.ArgumentParser):
         if self.before_parsing is not None:
             self.before_parsing(list(args))
             self.before_parsing = None
+        # Before argparse complains of what is missing: a mistyped --version needs no command.
+        if args and self._is_unknown_flag(args[0]):
+            raise self._unknown(args[0])
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            raise UserError(
-                f"unknown argument {unknown[0]!r}{self._hint(unknown[0])}; see {self.prog} --help"
-            )
+            raise self._unknown(unknown[0])
         return known, unknown
 
+    def _is_unknown_flag(self, word: str) -> bool:
+        """Whether the first word can be nothing but a flag, and is none of this parser's."""
+        if not word.startswith("-") or word in ("-", "--") or " " in word:  # as argparse has it
+            return False
+        short = [flag for flag in self._flags() if len(flag) == 2]  # -j4 is -j 4
+        return word.partition("=")[0] not in self._flags() and not word.startswith(tuple(short))
+
+    def _unknown(self, word: str) -> UserError:
+        return UserError(f"unknown argument {word!r}{self._hint(word)}; see {self.prog} --help")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
     def _hint(self, word: str) -> str:
-        flags = [flag for action in self._actions for flag in action.option_strings]
+        flags = self._flags()
         if "--machine_types" in flags and _is_machine_type(word):
             return "; machine types are given with --machine_types"
         from asd.systems.registry import owners_of

@@ -89,8 +89,9 @@ def add_set(command: Any) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          dest="set_values",
                          help="set any parameter of the system, such as "
-                         "training.epochs=8 or losses[0].subclusters=4 of a recipe; may be "
-                         "given several times")  # fmt: skip
+                         "training.epochs=8 or losses[0].subclusters=4 of a recipe, where a "
+                         "changed class begins with its defaults; may be given several times, in "
+                         "any order")  # fmt: skip
 
 
 def given_parameters(args: argparse.Namespace) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class SystemResults:
 def collect(
     results: Path, challenge: Challenge, split: str, export_dir: str, all_systems: bool = False
 ) -> tuple[SystemResults, ...]:
-    """Read the records of every system below `results`.
+    """Read the records of every system below `results`; damaged ones are logged and left out.
 
     The systems of `export_dir` come first, by name of the score; with `all_systems` then those of
     others. A section's results come from the model that was trained for it (the most special one,
@@ -98,7 +98,7 @@ def collect(
     Raises
     ------
     UserError
-        There are no results of the challenge, or a record is damaged.
+        There are no results of the challenge, or a record has a machine type that is none of its.
     """
     groups: dict[tuple[str, str, str], list[TestRecord]] = {}
     for path, record in read_records(results, split):

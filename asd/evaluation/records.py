@@ -6,6 +6,7 @@ results: these records say which they are.
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,8 @@ from asd.files import write_json
 from asd.words import is_plain_name
 
 _FORMAT = 1
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,24 @@ def read_record(path: Path) -> TestRecord:
         return record
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{path}: is no record of a test ({type(error).__name__}: {error}); run the test again"
+            f"{path}: is no record of a test ({type(error).__name__}: {error}); delete it and run "
+            "the test again"
         ) from None
 
 
 def read_records(results: Path, split: str) -> Iterator[tuple[Path, TestRecord]]:
-    """The records of all systems below a result folder, by folder and name."""
+    """The records of all systems below a result folder, by folder and name.
+
+    A damaged one is left out, with a logged line: it says nothing of what it was, so it must not
+    stop what the others, of any year, are read for.
+    """
     for path in sorted((results / f"{split}_data").glob("*/job_*.json")):
-        yield path, read_record(path)
+        try:
+            record = read_record(path)
+        except UserError as error:
+            _log.warning("%s; its results are left out", error)
+        else:
+            yield path, record
 
 
 def _record(content: dict[str, Any]) -> TestRecord:

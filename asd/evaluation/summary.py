@@ -118,7 +118,7 @@ def summarize(
     Raises
     ------
     UserError
-        There are no results, or a file is damaged; tells file and line.
+        See `asd.evaluation.collect.collect`.
     """
     folder = results / f"{split}_data" / export_dir / "summarize" / challenge.name
     systems = collect(results, challenge, split, export_dir, all_systems)

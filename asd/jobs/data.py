@@ -24,11 +24,7 @@ def check_dataset(config: Config) -> None:
     """Raise a UserError where the data set is not there at all and may not be downloaded."""
     folder = layout.split_folder(config.dataset_directory, config.challenge, config.split) / "raw"
     if not folder.is_dir() and not config.is_auto_download:
-        raise UserError(
-            f"{folder}: no such folder; download the data (asd download --dataset "
-            f"{config.dataset} -{config.split[0]}), set --is_auto_download True, "
-            "or name another --dataset_directory"
-        )
+        raise layout.no_folder(folder, config.dataset_directory, config.challenge, config.split)
 
 
 def find_clips(config: Config, machine: str, part: Part) -> list[Clip]:

@@ -30,7 +30,7 @@ def summarize(config: Config, all_systems: bool = True, columns: Columns = "offi
     Raises
     ------
     UserError
-        There are no results, a result file is damaged, or the folder can't be written to; or the
+        There are no results, a score file is damaged, or the folder can't be written to; or the
         columns are not for this year.
     """
     where = config.result_directory, config.challenge, config.split, config.export_dir

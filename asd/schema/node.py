@@ -158,6 +158,13 @@ class Node:
         nodes = enumerate(self.node.value)
         return [Node(f"{self.key}[{i}]", node, self.file) for i, node in nodes]
 
+    def at(self, key: str) -> "Node | None":
+        """The value at a dotted key below this one; None where there is none."""
+        node = self.node
+        for step in _steps(key):
+            node = _child(node, step)
+        return Node(key, node, self.file) if node else None
+
     def replace(self, key: str, value: "Node") -> None:
         """Put another value at a dotted key below this one, such as "losses[0].weight".
 
@@ -168,7 +175,7 @@ class Node:
         UserError
             The key leads through a list or value that is not there.
         """
-        steps = [int(number) if number else name for name, number in _STEP.findall(key)]
+        steps = _steps(key)
         if not steps or _joined(steps) != key:
             raise value.error("expected a key such as training.epochs or losses[0].weight")
         node, new = self.node, value.node or yaml.ScalarNode(_NULL, "")
@@ -336,6 +343,11 @@ def _marks(node: yaml.Node | None) -> tuple[Any, Any]:
 
 def _is_null(node: yaml.Node | None) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
+
+
+def _steps(key: str) -> list[str | int]:
+    """Names and numbers of a dotted key; `_joined` tells whether that is all of it."""
+    return [int(number) if number else name for name, number in _STEP.findall(key)]
 
 
 def _joined(steps: Iterable[str | int]) -> str:

@@ -82,11 +82,10 @@ class SystemEntry:
         """
         if self.recipe is None:
             return self.parameters_class()(**self._set_arguments(set_values))
-        from asd.systems.embedding.recipe import recipe_of_node
+        from asd.systems.embedding.recipe import recipe_of_node, set_in_recipe
 
         node = read_recipe_file(self.recipe)
-        for key, value in read_set_values(set_values):
-            node.replace(key, value)
+        set_in_recipe(node, read_set_values(set_values))
         return recipe_of_node(node)
 
     def _set_arguments(self, set_values: Iterable[str]) -> dict[str, Any]:

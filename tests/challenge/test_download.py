@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 
 from asd import __version__
 from asd.challenge.catalog import load_challenge
@@ -485,12 +486,11 @@ def test_too_long_a_wait_is_left_to_the_user(zenodo, get, fan_zip):
         get()
 
 
-def test_requests_name_program_and_project(zenodo, get, fan_zip):
+def test_requests_name_the_program_and_its_library(zenodo, get, fan_zip):
     zenodo.add_file(DEV, fan_zip)
     get()
     agents = {headers["User-Agent"] for _, headers in zenodo.requests}
-    assert agents == {f"asd/{__version__} ({transfer._PROJECT})"}
-    assert transfer._PROJECT.startswith("https://")
+    assert agents == {f"asd/{__version__} python-requests/{requests.__version__}"}
 
 
 def test_refused_program_is_told_so_at_once(zenodo, patience, tmp_path):

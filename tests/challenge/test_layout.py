@@ -1,5 +1,6 @@
 import csv
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,12 @@ def test_that_command_is_one_the_program_knows(tmp_path):
 
     with pytest.raises(UserError) as caught:
         layout.test_clips(tmp_path, YEAR_2023, "dev", "fan")
-    words = str(caught.value).partition("(asd ")[2].partition(")")[0].split()
+    words = shlex.split(str(caught.value).partition("(asd ")[2].partition(")")[0])
     args = vars(_parser().parse_args(words))
     assert args["split"] == "dev"
     assert args["parameter dataset"] == "DCASE2023T2"
     assert args["parameter machine_types"] == ["fan"]
+    assert args["parameter dataset_directory"] == str(tmp_path)
 
 
 def test_an_empty_folder_is_named(tmp_path, put):

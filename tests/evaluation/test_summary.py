@@ -376,13 +376,6 @@ def test_where_no_clip_is_labelled_the_systems_stand_without_scores(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    path = put(tmp_path, {"00": 0.5, "01": 0.25})
-    path.write_text(path.read_text()[:-60])
-    with pytest.raises(UserError, match=rf"{re.escape(path.name)}: is no record of a test"):
-        summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
-
-
 def test_a_machine_type_that_the_data_set_lacks_is_named(tmp_path):
     put(tmp_path, {"00": 0.5}, machine="bandsaw", dataset="DCASE2023T2")
     with pytest.raises(UserError, match="machine type 'bandsaw' is not in the dev data"):
@@ -419,10 +412,23 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', "[" * 5000])
-def test_a_file_that_is_no_record_is_named(tmp_path, text):
-    path = tmp_path / "dev_data" / "baseline_MSE" / "job_x.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"job_x\.json: is no record of a test") as caught:
-        list(read_records(tmp_path, "dev"))
-    assert "\n" not in str(caught.value)
+def test_a_damaged_record_is_named_and_the_others_are_summarised(tmp_path, caplog, text):
+    rows = {"00": 0.2, "01": 0.3, "02": 0.4}
+    put(tmp_path, rows)
+    whole = auc_pauc(tmp_path)
+    damaged = put(tmp_path, rows, machine="fan")
+    damaged.write_text(text)
+    caplog.clear()
+    assert auc_pauc(tmp_path) == whole
+    (line,) = caplog.messages
+    assert line.startswith(f"{damaged}: is no record of a test (")
+    assert line.endswith("); delete it and run the test again; its results are left out")
+    assert "\n" not in line
+
+
+def test_a_damaged_record_alone_is_no_result(tmp_path, caplog):
+    damaged = put(tmp_path, {"00": 0.2})
+    damaged.write_text(damaged.read_text()[:-60])
+    with pytest.raises(UserError, match="no results of DCASE2022T2 in a folder such as"):
+        summarize(tmp_path, load_challenge("DCASE2022T2"), "dev")
+    assert f"{damaged}: is no record of a test" in caplog.text

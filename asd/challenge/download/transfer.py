@@ -29,7 +29,6 @@ from asd.challenge.download.policy import RetryPolicy
 from asd.errors import UserError
 
 _log = logging.getLogger(__name__)
-_PROJECT = "https://example.org/asd"  # to be replaced when the project has a public address
 _BLOCK_BYTES = 1 << 18
 _SMALL_BYTES = 1 << 26  # a record's description has 20 kB
 _LONGEST_PAUSE_S = 60.0
@@ -280,7 +279,10 @@ def _session(url: str, patience: RetryPolicy) -> requests.Session:
     session = requests.Session()
     # identity: bytes are counted and hashed as the server has them.
     session.headers.update(
-        {"User-Agent": f"asd/{__version__} ({_PROJECT})", "Accept-Encoding": "identity"}
+        {
+            "User-Agent": f"asd/{__version__} {requests.utils.default_user_agent()}",
+            "Accept-Encoding": "identity",
+        }
     )
     adapter = HTTPAdapter(max_retries=_Retry.of(url, patience))
     for scheme in ("http://", "https://"):

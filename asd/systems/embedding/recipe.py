@@ -22,6 +22,7 @@ is meant from the recipe's folder, or from the current one. Backends that an ins
 offers through the entry point group "asd.backends" go by their names.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,6 +121,49 @@ def recipe_of_node(node: Node) -> Recipe:
     _check_exchange(node, recipe)
     _check_training(node, recipe)
     return recipe
+
+
+def set_in_recipe(node: Node, values: Iterable[tuple[str, Node]]) -> None:
+    """Put the values of the flag `--set` into a recipe, in whatever order they were given.
+
+    A block whose `class` changes begins with the defaults of the new one: the other keys were the
+    former's. Values for keys of the block lie over that.
+
+    Parameters
+    ----------
+    values
+        Dotted keys and their values; of the same key the last counts.
+
+    Raises
+    ------
+    UserError
+        There is no such place.
+    """
+    for key, value in sorted(values, key=lambda each: _rank(each[0])):
+        place, _, name = key.rpartition(".")
+        if place and name == "class":
+            _change_class(node, place, value)
+        node.replace(key, value)
+
+
+def _rank(key: str) -> tuple[int, bool]:
+    """What sorts whole blocks before entries of them, and of these the class first."""
+    return key.count(".") + key.count("["), not key.endswith(".class")
+
+
+def _change_class(node: Node, place: str, value: Node) -> None:
+    """Empty a block that is of another class, but for what is not that class's own."""
+    block = node.at(place)
+    if block is None or not block.is_mapping():
+        return
+    entries = block.items()
+    former = entries["class"].scalar() if "class" in entries else LabelRecipe.kind
+    if former == value.scalar():
+        return
+    node.replace(place, Node.parse(value.file, "{}"))
+    for name in LossRecipe.OWN if place.startswith("losses[") else ():
+        if name in entries:
+            node.replace(f"{place}.{name}", entries[name])
 
 
 def parse_recipe(text: str, file: str) -> Recipe:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from asd.backends import BACKENDS, backend_class, make_backend
 from asd.backends.base import Backend
@@ -163,6 +163,9 @@ class LossRecipe:
     parameters: Mapping[str, Any]
     weight: Positive = 1.0
     probability: Share = 0.5
+
+    OWN: ClassVar[tuple[str, ...]] = ("on", "weight", "probability")
+    """Keys that are not those of the class."""
 
     @classmethod
     def from_node(cls, node: Node) -> "LossRecipe":

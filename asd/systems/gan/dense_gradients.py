@@ -262,8 +262,10 @@ class BiGANGradients:
     ) -> Losses:
         """See `Adversaries.opponent_gradients`."""
         encoded = MappingPass(self._encoder, x)
-        latent, count = encoded.output, len(x)
-        made = MappingPass(self._generator, torch.cat([z, latent]) if objective.cycle else z)
+        latent = encoded.output
+        count = len(z) if objective.adversary else 0  # nothing else looks at G(z)
+        inputs = torch.cat([z[:count], latent]) if objective.cycle else z
+        made = MappingPass(self._generator, inputs)
         to_made = torch.zeros_like(made.output)
         to_latent = torch.zeros_like(latent)
         losses = {}

@@ -297,6 +297,17 @@ def test_gradients_by_hand_are_those_of_autograd(cls, objective):
         torch.testing.assert_close(by_hand[0], expected[0], rtol=1e-9, atol=1e-13)
 
 
+def test_without_an_adversary_nothing_is_generated_from_noise():
+    networks = BiGANNetworks(8, Sizes(4, (8,), (8,), (8,), (4,), (8,), (8,)), Generator())
+    Adam(networks.opponent_parameters(), 1e-3, flat=True)
+    Adam(list(networks.discriminator.parameters()), 1e-3, flat=True)
+    x, nowhere = draws(12, 8), torch.full((12, 4), torch.nan)
+    random = DropoutDraws(Generator())
+    gradients_by_hand(networks).opponent_gradients(x, nowhere, random, Objective(0, 3))
+    for parameter in networks.opponent_parameters():
+        assert parameter.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("cls", "objective"),
     [
