@@ -48,6 +48,18 @@ def read_network(path: Path) -> EncoderNetwork:
     return network.eval().requires_grad_(False)
 
 
+def network_class(path: Path) -> type[EncoderNetwork]:
+    """The architecture of an encoder in a file, whose arrays are not looked at.
+
+    Raises
+    ------
+    UserError
+        As `read_network`, but for arrays that do not fit together.
+    """
+    content = read_checkpoint(path)
+    return _class(_arrays(content.get("model", content)), path)
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a file of weights holds: safetensors, or what torch.save wrote of tensors and numbers.
 
@@ -118,20 +130,29 @@ def _arrays(entries: Any) -> dict[str, Any]:
 
 
 def _network(content: Mapping[str, Any], weights: dict[str, Any], path: Path) -> EncoderNetwork:
+    found = _class(weights, path)
+    if found is Beats:
+        return Beats(_stored_whole(weights), _beats_settings(content.get("cfg")))
+    if found is Eat:
+        heads, epsilon = _eat_settings(content, path)
+        return Eat(_stored_whole(own_names(weights)), heads, epsilon)
+    return found(_stored_whole(weights))  # type: ignore[arg-type, call-arg]
+
+
+def _class(weights: Mapping[str, Any], path: Path) -> type[EncoderNetwork]:
     names = tuple(weights)
     if "patch_embedding.weight" in weights and any("quantize" in name for name in names):
         raise UserError(f"{path}: is a tokenizer of BEATs; name a file such as BEATs_iter3.pt")
     if "patch_embedding.weight" in weights:
-        return Beats(_stored_whole(weights), _beats_settings(content.get("cfg")))
+        return Beats
     if any(name.endswith("local_encoder.proj.weight") for name in names):
-        heads, epsilon = _eat_settings(content, path)
-        return Eat(_stored_whole(own_names(weights)), heads, epsilon)
+        return Eat
     if "features.0.0.weight" in weights and "features.16.0.weight" in weights:
-        return EfficientAt(_stored_whole(weights))
+        return EfficientAt
     if "conv_block6.conv2.weight" in weights and "fc1.weight" in weights:
-        return Cnn14(_stored_whole(weights))
+        return Cnn14
     if "audio_embedding_layer.weight" in weights:
-        return OpenL3(_stored_whole(weights))
+        return OpenL3
     raise UserError(
         f"{path}: is no checkpoint of BEATs, EAT, EfficientAT (mn), CNN14 or OpenL3; name one of "
         "those"

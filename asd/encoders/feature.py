@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from asd.audio.channels import choose_channels, plain_channel
+from asd.encoders.checkpoint import network_class
 from asd.encoders.encoder import Encoder, Precision, load, resolved_precision
 from asd.encoders.pooling import Pooling
 from asd.encoders.weights import find_weights, sha256_of
@@ -105,10 +106,12 @@ class EncoderFeature:
 
     @property
     def resolved(self) -> Precision:
-        """The precision that "auto" stands for: which networks gain, only they know."""
+        """The precision that "auto" stands for; its network need not be loaded to know."""
         found = resolved_precision(self.precision, self.device)
-        is_sure = self.precision != "auto" or found == "float32"
-        return found if is_sure else self._encoder.precision
+        if self.precision != "auto" or found == "float32":
+            return found
+        gains = _gains_from_bfloat16(self.weights, key_of_file(self.weights))
+        return found if gains else "float32"
 
     @property
     def _encoder(self) -> Encoder:
@@ -136,6 +139,11 @@ class EncoderFeature:
 def key_of_file(weights: str) -> str:
     """The SHA-256 of the weights of a name or file."""
     return sha256_of(find_weights(weights))
+
+
+@lru_cache(maxsize=8)
+def _gains_from_bfloat16(weights: str, _sha256: str) -> bool:
+    return network_class(find_weights(weights)).gains_from_bfloat16
 
 
 @lru_cache(maxsize=2)

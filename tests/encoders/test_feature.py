@@ -127,11 +127,13 @@ def test_a_clip_that_is_too_short_is_named(feature, make_clips, tmp_path):
     [("beats", True, "bfloat16"), ("beats", False, "float32"), ("mn", True, "float32")],
 )
 def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch, tiny_encoders, kind, is_fast, expected):
-    """And where the network gains from it."""
+    """And where the network gains from it; it is not loaded to know."""
     monkeypatch.setattr(encoders, "_cpu_has_bfloat16", lambda: is_fast)
     encoder_feature._loaded.cache_clear()
     feature = EncoderFeature(str(tiny_encoders[kind]), Mean())
-    assert feature.key()["precision"] == feature._encoder.precision == expected
+    assert feature.key()["precision"] == expected
+    assert not encoder_feature._loaded.cache_info().currsize
+    assert feature._encoder.precision == expected
     encoder_feature._loaded.cache_clear()
 
 
