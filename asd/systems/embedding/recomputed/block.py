@@ -61,7 +61,7 @@ def residual_block(
     Parameters
     ----------
     x
-        Shape (N, C, H, W), channels last in memory.
+        Shape (N, C, H, W), best with channels last in memory, which otherwise costs a copy.
     found
         The moments of x. The gradient takes them as functions of x.
     stride
@@ -75,7 +75,9 @@ def residual_block(
         The output, shape (N, D, H / stride, W / stride); the moments of conv1's output; and those
         of the block's.
     """
-    output, *rest = _Block.apply(x, *found, stride, eps, *weights)  # type: ignore[no-untyped-call]
+    output, *rest = _Block.apply(  # type: ignore[no-untyped-call]
+        channels_last(x), *found, stride, eps, *weights
+    )
     n = output.numel() // output.shape[1]
     return output, Moments(rest[0], rest[1], n), Moments(rest[2], rest[3], n)
 

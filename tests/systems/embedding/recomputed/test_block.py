@@ -36,6 +36,18 @@ def test_block_equals_its_layers(channels_, width, stride, affine, sides, monkey
         torch.testing.assert_close(a, b, **CLOSE)
 
 
+def test_block_takes_arrays_in_any_memory_format():
+    torch.manual_seed(8)
+    block, x = new_block(16, 16, 1, affine=False).double(), images(3, 16, 9, 8)
+    found = []
+    for given in (x.contiguous(), x):
+        given.requires_grad_()
+        output = block(given)
+        found.append([output, *gradients([output], [given, *block.parameters()])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
 def test_block_tells_the_moments_of_its_output():
     torch.manual_seed(7)
     block, x = new_block(16, 32, 2, affine=False).double(), images(3, 16, 9, 8)
