@@ -10,8 +10,6 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from asd.products import Linear
-
 HIDDEN = 128
 CODE = 8
 
@@ -20,7 +18,8 @@ class AutoencoderNetwork(nn.Module):
     """Encoder n-128-128-128-128-8 and decoder 8-128-128-128-128-n.
 
     Every linear layer but the last is followed by batch normalisation and ReLU, the code too.
-    Names of parameters are the public baseline's, so its state dicts fit.
+    Names of parameters are the public baseline's, so its state dicts fit. Layers are PyTorch's own,
+    not those of `asd.products`, so that a training has the public one's bits.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class AutoencoderNetwork(nn.Module):
     def __init__(self, input_dim: int, block_size: int) -> None:
         super().__init__()
         self.encoder = nn.Sequential(*_blocks([input_dim, *[HIDDEN] * 4, CODE]))
-        self.decoder = nn.Sequential(*_blocks([CODE, *[HIDDEN] * 4]), Linear(HIDDEN, input_dim))
+        self.decoder = nn.Sequential(*_blocks([CODE, *[HIDDEN] * 4]), nn.Linear(HIDDEN, input_dim))
         self.register_buffer("cov_source", torch.zeros(block_size, block_size))
         self.register_buffer("cov_target", torch.zeros(block_size, block_size))
 
@@ -63,7 +62,7 @@ def _blocks(sizes: list[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [
-            Linear(inputs, outputs),
+            nn.Linear(inputs, outputs),
             nn.BatchNorm1d(outputs, momentum=0.01, eps=1e-3),
             nn.ReLU(),
         ]
