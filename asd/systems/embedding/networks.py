@@ -198,7 +198,7 @@ class SpectrumNet(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins) to (N, width)."""
         x = spectra.unsqueeze(2)  # (N, positions, channels)
-        factors = x.new_ones(len(x), 1)
+        factors = x.new_ones(1, 1)  # an exported network takes any number of clips
         for conv, gate in zip(self.convs, self.gates, strict=True):
             x = _convolved(x, factors, conv).relu_()
             factors = gate(x.transpose(1, 2)).squeeze(2)
@@ -213,7 +213,7 @@ def _convolved(x: Tensor, factors: Tensor, conv: nn.Module) -> Tensor:
     """conv(x * factors), from and to (N, positions, channels); factors are (N, channels)."""
     assert isinstance(conv, nn.Conv1d)
     if x.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
-        return strided_conv(x, conv.weight, conv.stride[0], factors)
+        return strided_conv(x, conv.weight, conv.stride[0], factors.expand(len(x), -1))
     found: Tensor = conv((x * factors.unsqueeze(1)).transpose(1, 2))
     return found.transpose(1, 2)
 
