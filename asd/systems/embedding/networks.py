@@ -17,7 +17,7 @@ from torch.nn.functional import batch_norm, relu
 from asd.products import Linear
 from asd.systems.embedding.recomputed.block import BlockWeights, residual_block
 from asd.systems.embedding.recomputed.channels import Moments
-from asd.systems.embedding.recomputed.stem import pooled_stem
+from asd.systems.embedding.recomputed.stem import Bins, pooled_stem
 from asd.systems.embedding.recomputed.strided import strided_conv
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))
@@ -137,17 +137,25 @@ class SpectrogramNet(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """From (N, bins, frames) to (N, width)."""
         if self.training and spectra.device.type == "cpu":
-            x = self._recomputing(_normed(spectra, self.norm).unsqueeze(1))
+            x = self._recomputing(spectra)
         else:
             x = self.norm(spectra).unsqueeze(1)
             x = self.blocks(self.pool(self.stem_norm(self.stem(x))).relu_())
         embeddings: Tensor = self.head(self.head_norm(x.amax(dim=3).flatten(1)))
         return embeddings
 
-    def _recomputing(self, x: Tensor) -> Tensor:
-        """What stem and blocks make of (N, 1, bins, frames), keeping little for the gradient."""
-        norm = self.stem_norm
-        x, found = pooled_stem(x, self.stem.weight, norm.eps, norm.weight, norm.bias)
+    def _recomputing(self, spectra: Tensor) -> Tensor:
+        """What norm, stem and blocks make of spectra, keeping little for the gradient."""
+        found, norm = Moments.of_bins(spectra), self.stem_norm
+        _track(self.norm, found)
+        if self.norm.affine:
+            values = found.mean, found.variance, self.norm.weight, self.norm.bias
+            spectra, bins = batch_norm(spectra, *values, eps=self.norm.eps), None
+        else:
+            bins = Bins.normalising(found, self.norm.eps)
+        x, found = pooled_stem(
+            spectra.unsqueeze(1), self.stem.weight, norm.eps, norm.weight, norm.bias, bins
+        )
         _track(norm, found)
         found = Moments.of(x)
         for block in self.blocks:
@@ -216,13 +224,6 @@ def _convolved(x: Tensor, factors: Tensor, conv: nn.Module) -> Tensor:
         return strided_conv(x, conv.weight, conv.stride[0], factors.expand(len(x), -1))
     found: Tensor = conv((x * factors.unsqueeze(1)).transpose(1, 2))
     return found.transpose(1, 2)
-
-
-def _normed(spectra: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-    """norm(spectra) in training, for features, through which no gradient goes."""
-    found = Moments.of_bins(spectra)
-    _track(norm, found)
-    return batch_norm(spectra, found.mean, found.variance, norm.weight, norm.bias, eps=norm.eps)
 
 
 @torch.no_grad()

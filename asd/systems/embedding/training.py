@@ -258,11 +258,11 @@ class Training:
         self.steps += 1
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.clip_gradient)
         self.optimiser.step()
+        self.optimiser.zero_grad()  # now, so that gradients are no holes among freed arrays
 
     def _augmented(self, waves: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.augment.mixup > 0:

@@ -1,6 +1,6 @@
 """The stem of a residual network: convolution, batch norm, ReLU, max pooling."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,12 +25,26 @@ _CLIPS = 2
 """Clips that are computed at a time before the pooling."""
 
 
+class Bins(NamedTuple):
+    """A factor and an offset for each frequency bin, shape (bins, 1); without a gradient."""
+
+    factor: Tensor
+    offset: Tensor
+
+    @classmethod
+    def normalising(cls, found: Moments, eps: float) -> "Bins":
+        """What a batch norm without scale and shift does, given the bins' moments."""
+        factor = (found.variance + eps).rsqrt()
+        return cls(factor[:, None], (-found.mean * factor)[:, None])
+
+
 def pooled_stem(
     spectra: Tensor,
     weight: Tensor,
     eps: float,
     scale: Tensor | None = None,
     shift: Tensor | None = None,
+    bins: Bins | None = None,
 ) -> tuple[Tensor, Moments]:
     """max_pool(relu(batch_norm(conv(spectra)))), the pooling 3x3 with stride 2.
 
@@ -48,6 +62,8 @@ def pooled_stem(
         Added to the variances.
     scale, shift
         Of the batch norm, shape (C,); None for 1 and 0.
+    bins
+        Multiply and shift spectra by these first; None leaves them as they are.
 
     Returns
     -------
@@ -56,12 +72,12 @@ def pooled_stem(
     """
     if scale is None or shift is None:
         output, *found = _PooledStem.apply(  # type: ignore[no-untyped-call]
-            spectra, weight, eps, True
+            spectra, weight, bins, eps, True
         )
         return output, Moments(*found)
     sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(weight.dtype)
     output, mean, *rest = _PooledStem.apply(  # type: ignore[no-untyped-call]
-        spectra, weight * sign.view(-1, 1, 1, 1), eps, False
+        spectra, weight * sign.view(-1, 1, 1, 1), bins, eps, False
     )
     output = torch.addcmul(shift.view(-1, 1, 1), output, scale.abs().view(-1, 1, 1)).relu_()
     return output, Moments(mean * sign, *rest)
@@ -70,12 +86,12 @@ def pooled_stem(
 class _PooledStem(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, spectra: Tensor, weight: Tensor, eps: float, relu: bool
+        ctx: Any, spectra: Tensor, weight: Tensor, bins: Bins | None, eps: float, relu: bool
     ) -> tuple[Tensor, Tensor, Tensor, int]:
-        spectra, weight = one_channel_last(spectra), one_channel_last(weight)
+        weight = one_channel_last(weight)
         output, sums = _room(spectra, weight), ChannelSums()
         for x, pooled in in_step(spectra, output, clips=_CLIPS):
-            y = conv2d(x, weight, stride=2)
+            y = conv2d(_adjusted(x, bins), weight, stride=2)
             sums.add(y)
             pooled.copy_(max_pooled(y))
         found = sums.moments()
@@ -84,12 +100,12 @@ class _PooledStem(torch.autograd.Function):
             normed = norm(part)
             part.copy_(normed.relu_() if relu else normed)
         ctx.save_for_backward(spectra, weight, found.mean, found.variance, output)
-        ctx.n, ctx.eps, ctx.relu = found.n, eps, relu
+        ctx.n, ctx.bins, ctx.eps, ctx.relu = found.n, bins, eps, relu
         ctx.mark_non_differentiable(found.mean, found.variance)
         return output, *found
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """The gradient by the norm's output is zero but at the places of the maxima.
 
         So its sums over all positions are those over the maxima.
@@ -102,15 +118,23 @@ class _PooledStem(torch.autograd.Function):
             sums.add(into, part)
         g_weight = torch.zeros_like(weight)
         wanted, g_spectra = ctx.needs_input_grad[0], []
-        for x, g_part in in_step(spectra, g, clips=_CLIPS):
+        for part, g_part in in_step(spectra, g, clips=_CLIPS):
+            x = _adjusted(part, ctx.bins)
             y = conv2d(x, weight, stride=2)
             places = max_pool2d(y, 3, 2, return_indices=True)[1]
             g_normed = pooling_gradient(g_part, y, places, stride=2, padding=0)
             g_y = norm.gradient(g_normed, y, sums)
             g_x, found = convolution_gradients(g_y, x, weight, 2, padding=0, inputs=wanted)
             g_weight += found
-            g_spectra.append(g_x)
-        return torch.cat(g_spectra) if wanted else None, g_weight, None, None
+            g_spectra.append(g_x if ctx.bins is None or not wanted else g_x * ctx.bins.factor)
+        return torch.cat(g_spectra) if wanted else None, g_weight, None, None, None
+
+
+def _adjusted(spectra: Tensor, bins: Bins | None) -> Tensor:
+    """Spectra times factor plus offset."""
+    if bins is None:
+        return one_channel_last(spectra)
+    return one_channel_last(torch.addcmul(bins.offset, spectra, bins.factor))
 
 
 def _room(spectra: Tensor, weight: Tensor) -> Tensor:

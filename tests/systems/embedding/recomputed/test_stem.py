@@ -6,7 +6,8 @@ from layer_checks import CLOSE, EPS, gradients, images
 from torch import nn
 from torch.nn.functional import max_pool2d
 
-from asd.systems.embedding.recomputed.stem import pooled_stem
+from asd.systems.embedding.recomputed.channels import Moments
+from asd.systems.embedding.recomputed.stem import Bins, pooled_stem
 
 
 @pytest.mark.parametrize("clips", [1, 2, 5])
@@ -25,6 +26,21 @@ def test_pooled_stem_equals_its_layers(clips):
     torch.testing.assert_close(0.1 * found.mean, norm.running_mean, **CLOSE)
     unbiased = found.variance * found.n / (found.n - 1)
     torch.testing.assert_close(0.9 + 0.1 * unbiased, norm.running_var, **CLOSE)
+
+
+def test_pooled_stem_of_normalised_bins_equals_its_layers():
+    torch.manual_seed(6)
+    spectra = images(5, 1, 41, 30).exp().requires_grad_()
+    conv = nn.Conv2d(1, 4, 7, stride=2, bias=False).double()
+    found = Moments.of_bins(spectra[:, 0])
+    mean, deviation = found.mean[:, None], (found.variance + EPS).sqrt()[:, None]
+    norm = nn.BatchNorm2d(4, affine=False).double()
+    expected = max_pool2d(norm(conv((spectra - mean) / deviation)).relu(), 3, 2)
+    got, _ = pooled_stem(spectra, conv.weight, EPS, bins=Bins.normalising(found, EPS))
+    inputs = [spectra, conv.weight]
+    values, wanted = [got, *gradients([got], inputs)], [expected, *gradients([expected], inputs)]
+    for a, b in zip(values, wanted, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
 
 
 def test_pooled_stem_with_a_learned_scale_equals_its_layers():
