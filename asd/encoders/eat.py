@@ -132,7 +132,7 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=epsilon)
         self.attn = _Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=epsilon)
-        self.mlp = nn.ModuleDict({"fc1": Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
+        self.mlp = nn.ModuleDict({"fc1": Linear(dim, hidden), "fc2": Linear(hidden, dim)})
 
     def forward(self, x: Tensor, drop: float, generator: torch.Generator | None) -> Tensor:
         x = self.norm1(x + kept_paths(self.attn(x), drop, generator))
