@@ -88,9 +88,9 @@ def _is_for_onednn(x: Tensor, outputs_times_inputs: int) -> bool:
 @cache
 def _onednn_is_faster() -> bool:
     """Whether this is an AMD processor with AVX-512, and PyTorch has oneDNN's product."""
-    features: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # PyTorch 2.6 has it not
+    if not hasattr(torch.cpu, "get_capabilities"):  # PyTorch 2.6
+        return False
+    features = torch.cpu.get_capabilities()
     return (
         "AMD" in str(features.get("cpu_name", ""))
         and bool(features.get("avx512_f"))

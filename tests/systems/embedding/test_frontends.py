@@ -102,6 +102,15 @@ def test_spectra_equal_the_toolkits():
         torch.testing.assert_close(spectrogram[0, :, :8], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_features_of_many_clips_are_those_of_each():
+    """Spectra are computed for a few clips at a time."""
+    frontend = SpectralNetwork(72000, RATE, width=16)
+    clips = torch.randn(19, 72000, generator=torch.Generator().manual_seed(0))
+    alone = [frontend.features(clip[None]) for clip in clips]
+    for found, parts in zip(frontend.features(clips), zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(parts), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("seconds", "windows", "width", "count"),
     [

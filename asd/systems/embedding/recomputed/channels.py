@@ -149,6 +149,12 @@ def lines(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(n * height, width * channels)
 
 
+def images(values: Tensor, like: Tensor) -> Tensor:
+    """A view of shape (N, channels, H, W) of lines, or positions, of as many images as `like`."""
+    n, _, height, width = like.shape
+    return values.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
 def channel_sums(x: Tensor) -> Tensor:
     """Sum of each channel, shape (C,), float64. Single precision adds up one image's columns."""
     n, channels, height, width = x.shape
@@ -173,9 +179,7 @@ def _moments(sums: Tensor, n: int, dtype: torch.dtype) -> Moments:
 
 def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     """Find x * factor + offset for each channel, channels last."""
-    n, channels, height, width = x.shape
-    values = torch.addcmul(_line(offset, x), lines(x), _line(factor, x))
-    return values.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return images(torch.addcmul(_line(offset, x), lines(x), _line(factor, x)), x)
 
 
 def _line(values: Tensor, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from asd.products import product
-from asd.systems.embedding.recomputed.channels import channels_last
+from asd.systems.embedding.recomputed.channels import channels_last, images
 
 
 def convolution_gradients(
@@ -50,15 +50,13 @@ def pointwise(x: Tensor, weight: Tensor) -> Tensor:
     weight
         Shape (D, C, 1, 1).
     """
-    n, _, height, width = x.shape
-    found = product(positions(x), weight.flatten(1).T)
-    return found.view(n, height, width, -1).permute(0, 3, 1, 2)
+    return images(product(positions(x), weight.flatten(1).T), x)
 
 
 def pointwise_gradients(g: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """A 1x1 convolution's gradients by x and by its weight, for g by its output."""
     by_weight = product(positions(g).T, positions(x)).view_as(weight)
-    return pointwise(g, weight.flatten(1).T[:, :, None, None]), by_weight
+    return images(product(positions(g), weight.flatten(1)), g), by_weight
 
 
 def positions(x: Tensor) -> Tensor:
@@ -67,10 +65,10 @@ def positions(x: Tensor) -> Tensor:
 
 
 def one_channel_last(x: Tensor) -> Tensor:
-    """An array of shape (N, 1, H, W), whose strides say that its channel is last in memory.
+    """Kernels of shape (C, 1, k, k), whose strides say that their channel is last in memory.
 
-    PyTorch takes strides of one channel for the other format, and its convolutions then give an
-    output in that format, which it takes as long to bring into this one as to compute.
+    A single channel lies first and last, and PyTorch takes it for first; its convolutions then
+    give an output in that format, which it takes as long to bring into the other as to compute.
     """
     return x.contiguous().as_strided(x.shape, (x[0].numel(), 1, x.shape[3], 1))
 

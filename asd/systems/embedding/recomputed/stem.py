@@ -132,9 +132,7 @@ class _PooledStem(torch.autograd.Function):
 
 def _adjusted(spectra: Tensor, bins: Bins | None) -> Tensor:
     """Spectra times factor plus offset."""
-    if bins is None:
-        return one_channel_last(spectra)
-    return one_channel_last(torch.addcmul(bins.offset, spectra, bins.factor))
+    return spectra if bins is None else torch.addcmul(bins.offset, spectra, bins.factor)
 
 
 def _room(spectra: Tensor, weight: Tensor) -> Tensor:
