@@ -46,6 +46,14 @@ def test_product_takes_transposed_matrices():
     torch.testing.assert_close(products.product(b.T, a), b.T @ a, **CLOSE)
 
 
+@pytest.mark.usefixtures("library")
+def test_product_puts_its_values_where_it_is_told():
+    torch.manual_seed(2)
+    a, b, out = torch.randn(7, 200), torch.randn(200, 5), torch.zeros(7, 5)
+    assert products.product(a, b, out=out) is out
+    torch.testing.assert_close(out, a @ b, **CLOSE)
+
+
 @onednn
 def test_only_large_products_in_single_precision_are_onednns(monkeypatch):
     monkeypatch.setattr(products, "_onednn_is_faster", lambda: True)
